@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -78,6 +80,22 @@ def test_fallbacks_are_counted_and_logged_once(fallbacks: Fallbacks, caplog: pyt
     assert warned == [f"GRU runs in PyTorch: {why}" for why in (casts, watched, casts)]
     assert xrnn.torch.explain(ours) == {"": f"kernels; ran in PyTorch: {casts} (3 times); {watched} (1 times)"}
     fallbacks.take()
+
+
+def test_a_call_that_ran_in_pytorch_keeps_nothing_in_memory(fallbacks: Fallbacks) -> None:
+    """The reason is an exception: its traceback would hold the input until Python's next garbage collection."""
+    _, ours = pair("GRU", 3, 4)
+    x = torch.zeros(5, 2, 3)
+    with torch.no_grad(), torch.autocast("cpu", torch.float16):
+        ours(x)
+    assert len(fallbacks.take()) == 1
+    freed = weakref.ref(x)
+    gc.disable()
+    try:
+        del x
+        assert freed() is None
+    finally:
+        gc.enable()
 
 
 def test_the_calls_of_a_replica_count_for_its_module(fallbacks: Fallbacks, caplog: pytest.LogCaptureFixture) -> None:

@@ -20,7 +20,8 @@ _reasons: Final[WeakKeyDictionary[Any, Reasons]] = WeakKeyDictionary()
 
 def reasons_of(module: Any) -> Reasons:
     """The counts of this module."""
-    return _reasons.setdefault(module, Counter())
+    reasons = _reasons.get(module)
+    return _reasons.setdefault(module, Counter()) if reasons is None else reasons
 
 
 def share(module: Any, replica: Any) -> None:

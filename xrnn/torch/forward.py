@@ -55,7 +55,7 @@ def run(module: Any, original: Callable[..., Any], input: Any, hx: Any) -> Any:
             return _uncompiled()(call, module, input, states)
         return call(module, input, states)
     except Unsupported as found:
-        why = found
+        why = found.with_traceback(None)  # the traceback refers to this frame: the cycle would keep the input in memory
     except MemoryError as error:
         refuse_memory(mode_of(module), error)
     # Outside the `except` block, so that an error from PyTorch does not have Unsupported as its context.

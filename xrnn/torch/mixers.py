@@ -87,7 +87,7 @@ def run_mixer(module: Any, original: Callable[..., Any], *arguments: Any, **opti
             raise Unsupported(form)
         return form(module, *arguments, **options)
     except Unsupported as found:
-        why = found
+        why = found.with_traceback(None)  # as in `forward.run`
     return run_original(original, why, module, *arguments, **options)
 
 
