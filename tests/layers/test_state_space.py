@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -169,23 +170,45 @@ def test_files_and_copies(kind: Kind, backend: Backend, workdir: Path) -> None:
         assert list(equal.named_params) == list(layer.names)
 
 
-def test_it_learns(kind: Kind) -> None:
-    """To keep the sign of the first step."""
-    layer = kind.layer.init(2, 8, state_size=4, rng=0, backend="numpy")
+def _losses(kind: Kind, inputs: int, series: Callable[[np.random.Generator], tuple[Array, Array]]) -> list[float]:
+    """The loss of each of 60 updates.   `series` draws x (T, N, inputs) and a target (T, N, 1)."""
+    layer = kind.layer.init(inputs, 8, state_size=4, rng=0, backend="numpy")
     readout = xrnn.Linear.init(8, 1, rng=1, backend="numpy")
     optimizer, rng = Adam([layer, readout], lr=0.02), np.random.default_rng(2)
     losses = []
     for _ in range(60):
-        x = np.zeros((20, 8, 2), "float32")
-        x[0, :, 0] = np.sign(rng.standard_normal(8))
-        x[1:, :, 1] = 1
-        target = np.broadcast_to(x[:1, :, :1], (20, 8, 1))
+        x, target = series(rng)
         h, _ = layer.forward(x)
         loss, dy = xrnn.mean_squared_error(readout.forward(h), target)
         layer.backward(readout.backward(dy), needs_dx=False)
         xrnn.clip_grad_norm(optimizer.grads, 1.0)
         optimizer.step()
         losses.append(float(loss))
+    return losses
+
+
+def test_it_learns_to_keep_a_sign(kind: Kind) -> None:
+    """The sign of the first step."""
+
+    def series(rng: np.random.Generator) -> tuple[Array, Array]:
+        x = np.zeros((20, 8, 2), "float32")
+        x[0, :, 0] = np.sign(rng.standard_normal(8))
+        x[1:, :, 1] = 1
+        return x, np.broadcast_to(x[:1, :, :1], (20, 8, 1))
+
+    losses = _losses(kind, 2, series)
+    assert losses[-1] < 0.3 * losses[0], losses[::10]
+
+
+@pytest.mark.parametrize("name", ["Mamba", "Mamba2"])
+def test_it_learns_to_repeat_a_sign(name: str) -> None:
+    """The sign that it saw three steps before. An MLSTM has no convolution, which makes a delay easy."""
+
+    def series(rng: np.random.Generator) -> tuple[Array, Array]:
+        x = np.sign(rng.standard_normal((20, 8, 1))).astype("float32")
+        return x, np.concatenate([np.zeros_like(x[:3]), x[:-3]])
+
+    losses = _losses(KINDS[name], 1, series)
     assert losses[-1] < 0.3 * losses[0], losses[::10]
 
 
