@@ -72,6 +72,31 @@ def test_operands_may_be_left_out(retention: Callable[..., Any]) -> None:
     agree([half.float()], [want], factor=1000)
 
 
+def test_states_may_be_transposed() -> None:
+    given = operands(2, 9, 4, 3, 5)
+    out, final = fused_recurrent_retention(**given, output_final_state=True, reverse=True)
+    given["initial_state"] = given["initial_state"].mT
+    got, transposed = fused_recurrent_retention(**given, output_final_state=True, reverse=True, state_v_first=True)
+    assert final is not None
+    assert transposed is not None
+    assert torch.equal(got, out)
+    assert torch.equal(transposed, final.mT)
+
+
+@pytest.mark.parametrize("retention", [chunk_retention, fused_recurrent_retention])
+@pytest.mark.parametrize("sizes", [(0, 4, 2, 3, 5), (2, 0, 2, 3, 5), (2, 4, 0, 3, 5), (2, 4, 2, 0, 5), (2, 4, 2, 3, 0)])
+def test_sizes_of_0(retention: Callable[..., Any], sizes: tuple[int, ...], fallbacks: Fallbacks) -> None:
+    N, T, heads, K, V = sizes
+    given = {name: t.requires_grad_() for name, t in operands(*sizes).items()}
+    out, final = retention(**given, output_final_state=True)
+    assert out.shape == (N, T, heads, V)
+    assert final.shape == (N, heads, K, V)
+    assert not out.any()
+    (out.sum() + final.sum()).backward()
+    assert given["initial_state"].grad is not None
+    assert set(fallbacks.take()) == {f"{retention.__name__} runs in PyTorch: an operand is empty"}
+
+
 def test_they_run_on_the_backend(monkeypatch: pytest.MonkeyPatch) -> None:
     calls = []
     backend: Any = type(get_backend("numpy"))
@@ -122,4 +147,15 @@ def test_errors_name_the_argument() -> None:
         (ValueError, retention(head_first=True), "head_first=True is not supported: pass x.transpose(1, 2)"),
         (TypeError, retention(q=given["q"].int()), "q holds torch.int32, but `out` has its dtype"),
         (TypeError, retention(v=given["v"].cfloat()), "an operand is complex"),
+        (
+            TypeError,
+            retention(q=given["q"].numpy()),
+            "q is a ndarray: expected a tensor; for an array, torch",
+        ),
+        (TypeError, retention(fused_recurrent_retention, v=given["v"].tolist(), reverse=True), "v is a list: expected"),
+        (
+            ValueError,
+            retention(fused_recurrent_retention, state_v_first=True),
+            "initial_state is (2, 6, 5, 3): expected (2, 6, 3, 5)",
+        ),
     )

@@ -95,7 +95,8 @@ class MatrixMemory:
     def in_pytorch(self, operands: Any) -> tuple[Tensor, ...]:
         q, k, v, log_decay, initial = operands
         S = v.new_zeros((*v.shape[1:3], k.shape[3], v.shape[3])) if initial is None else initial
-        q, k = (each.repeat_interleave(v.shape[2] // each.shape[2], dim=2) for each in (q, k))
+        if k.shape[2]:
+            q, k = (each.repeat_interleave(v.shape[2] // each.shape[2], dim=2) for each in (q, k))
         ys = []
         for q_t, k_t, v_t, a_t in zip(*(each.unbind() for each in (q, k, v, torch.exp(log_decay))), strict=True):
             S = a_t[..., None, None] * S + k_t[..., None] * v_t[:, :, None]
