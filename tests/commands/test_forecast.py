@@ -9,7 +9,7 @@ import math
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 import numpy as np
 import pytest
@@ -21,7 +21,7 @@ from xrnn.commands.forecast import draw_forecasts, place_of, read_series
 from xrnn.commands.main import main
 from xrnn.commands.options import ReadingOptions
 from xrnn.series import Forecaster
-from xrnn.series.errors import DataError
+from xrnn.series.errors import DataError, SettingsError
 from xrnn.series.forecast.fit import backtest, fit_series
 from xrnn.typing import HostArray
 
@@ -212,6 +212,37 @@ def test_hours_across_a_clock_change(capsys: Capture) -> None:
     times = [f"2024-10-{hour}:00:00+01:00" for hour in ("28 23", "29 00", "29 01")]
     assert [step["time"] for step in got["forecast"]] == times
     assert [row[3] for row in table(capsys, "f.csv")[1:]] == times
+
+
+def test_no_hour_is_forecast_that_the_clock_leaves_out(capsys: Capture) -> None:
+    """On 31 March 2024 in Berlin, 3 o'clock follows 1:59. The hours until then have the offset of winter."""
+    if "Europe/Berlin" not in available_timezones():
+        pytest.skip("this machine has no time zones")
+    first = datetime(2024, 3, 27)
+    hours = [first + i * timedelta(hours=1) for i in range(96 + 1)]
+    Path("f.csv").write_text("\n".join(["time,v", *(f"{hour},{hour.hour + i % 3}" for i, hour in enumerate(hours))]))
+    got = results(capsys, "forecast", "f.csv", *OPTIONS, "--timezone", "Europe/Berlin")
+    times = [
+        f"2024-03-31 {hour}:00:00{offset}" for hour, offset in (("01", "+01:00"), ("03", "+02:00"), ("04", "+02:00"))
+    ]
+    assert [step["time"] for step in got["forecast"]] == times
+    assert [row[3] for row in table(capsys, "f.csv")[1:]] == times
+
+
+def test_a_wrong_time_zone_gets_similar_ones() -> None:
+    if "Europe/Berlin" not in available_timezones():
+        pytest.skip("this machine has no time zones")
+    for name, similar in (
+        ("Berlin", "Europe/Berlin"),
+        ("Europe/Berln", "Europe/Berlin"),
+        ("new york", "America/New_York"),
+    ):
+        with one_line(SettingsError, f"which is no time zone; did you mean {similar}"):
+            ReadingOptions(timezone=name).columns()
+    with one_line(
+        SettingsError, "timezone is 'x/../y', which is no time zone; give an area and a city, as in Europe/B"
+    ):
+        ReadingOptions(timezone="x/../y").columns()
 
 
 def test_predict_forecasts_fewer_steps(capsys: Capture) -> None:

@@ -95,8 +95,9 @@ def here(refusing: Path, monkeypatch: Patch) -> None:
         ("predict classify wide.csv --skip-rows one", "--skip-rows is 'one': expected a whole number of at least 0"),
         (
             "forecast rows.csv --timezone Mars",
-            "--timezone is 'Mars': expected the name of a time zone, such as Europe/Be",
+            "--timezone is 'Mars', which is no time zone; ",
         ),
+        ("forecast rows.csv --sheet May", "rows.csv has no sheets, unlike .xlsx files; leave out --sheet"),
         ("predict classify wide.csv --horizon 3", "got --horizon for a model without forecasts; leave it out"),
         ("predict classify --stream --last 0", "--last is 0: expected a whole number from 1"),
         ("predict classify wide.csv --last 3", "got --last without --stream; add --stream, or leave it out"),

@@ -6,9 +6,10 @@ import csv
 import importlib
 import io
 import sys
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo, available_timezones
 
 import numpy as np
 import pytest
@@ -98,6 +99,25 @@ def test_a_sheet_has_numbers_and_dates(capsys: Capture) -> None:
     scores = [[cell.value for cell in row] for row in book["scores"].iter_rows()]
     assert scores[0][:3] == ["name", "id", "MASE model"]
     assert scores[3][1:3] == ["kurz", None]
+
+
+@pytest.mark.needs("openpyxl", "series")
+@pytest.mark.parametrize("count", [97, 24 * 214 + 1])
+def test_a_sheet_has_the_times_of_the_clock_unless_it_shows_two_alike(count: int) -> None:
+    if "Europe/Berlin" not in available_timezones():
+        pytest.skip("this machine has no time zones")
+    start = datetime(2024, 3, 26, 23, tzinfo=UTC)
+    clock = [(start + timedelta(hours=i)).astimezone(ZoneInfo("Europe/Berlin")) for i in range(count)][-96:]
+    rows = [f"{time.replace(tzinfo=None)};{time.hour + i % 5}" for i, time in enumerate(clock)]
+    Path("f.csv").write_text("\n".join(["date;v", *rows]) + "\n")
+    options = ["--horizon", "3", "--timezone", "Europe/Berlin", "--table", "f.xlsx"]
+    assert main(["forecast", "f.csv", *options]) == 0
+    book: Any = importlib.import_module("openpyxl").load_workbook("f.xlsx")
+    times = [row[3].value for row in [*book["forecasts"].iter_rows()][1:]]
+    if count == 97:  # the clock goes forward
+        assert times == [datetime(2024, 3, 31, hour) for hour in (1, 3, 4)]
+    else:
+        assert times == [f"2024-10-27 {each}" for each in ("02:00:00+02:00", "02:00:00+01:00", "03:00:00+01:00")]
 
 
 @pytest.mark.needs("pyarrow", "test")

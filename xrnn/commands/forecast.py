@@ -44,7 +44,7 @@ _MANY_ROWS: Final = 200  # in a panel: thick lines of many rows cover each other
 def forecast(
     files: Annotated[
         list[Path],
-        argument("FILE", ".csv, .txt, .xlsx, .parquet or .npy files with a row for each step, or .ts files."),
+        argument("FILE", ".csv, .txt, .xlsx, .parquet or .npy files with a row for each step, .ts files, or folders."),
     ],
     *,
     forecaster: Forecaster,
@@ -53,7 +53,10 @@ def forecast(
 ) -> None:
     """Fit a forecaster to time series, test it on their last rows, and forecast the next ones.
 
-    It writes forecaster.safetensors and forecaster.png.
+    It writes the model, forecaster.safetensors, and a picture, forecaster.png. `xrnn predict` continues other series,
+    or the same ones when new rows are known.
+
+    Example: xrnn forecast sales.xlsx --id shop --target sold --known promotion --horizon 14 --table next.xlsx
     """
     run = Run(options, "forecaster.safetensors", files)
     table_file = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import functools
 import inspect
 import re
@@ -10,14 +11,15 @@ from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from types import NoneType
 from typing import Annotated, Any, Final, Self, get_args
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 import typer
 
 from xrnn.arrays.registry import choices
 from xrnn.arrays.select import Selection, select
+from xrnn.files import quoted
 from xrnn.series import Classifier
-from xrnn.series.errors import SettingsError
+from xrnn.series.errors import SettingsError, param
 from xrnn.series.estimator import Rule, one_of
 from xrnn.series.one_series import Series
 from xrnn.series.reading.tables import Columns, names_in
@@ -30,11 +32,12 @@ _FOUND_DECIMAL: Final = "found decimal"
 class ReadingOptions:
     """How to read files.
 
-    decimal          sign before the decimals of numbers that are text; by default the one that a file shows
-    encoding         encoding of text files; by default UTF-8, or cp1252 if a file is not UTF-8
-    skip_rows        number of rows above the header of a table; by default, titles there are found
+    decimal          sign before the decimals, as in 1,5; the other one may separate thousands. By default, the numbers
+                     of a file show it
+    encoding         encoding of text files; by default UTF-8, UTF-16 if a file begins with its mark, or else cp1252
+    skip_rows        number of rows above the header of a table, to leave out; by default, titles there are found
     sheet            sheet of an .xlsx file; by default the first one that has the named columns
-    timezone         time zone of times without an offset, such as Europe/Berlin
+    timezone         time zone of times without an offset, such as Europe/Berlin, if the clock changes in a file of hours
     skip_bad_lines   leave out the lines of a table that can't be used, and say how many these are
     """
 
@@ -45,6 +48,7 @@ class ReadingOptions:
     timezone: str = ""
     skip_bad_lines: bool = False  # not kept: each run says so
     usual_decimal: str = field(init=False, default="")  # see `Columns`
+    usual_sheet: str = field(init=False, default="")
 
     @property
     def given(self) -> dict[str, str]:
@@ -55,9 +59,9 @@ class ReadingOptions:
     def or_kept(self, kept: Mapping[str, str]) -> Self:
         """These options, and those that a checkpoint keeps of the training in place of options that are not given."""
         values: dict[str, Any] = {each.name: getattr(self, each.name) for each in fields(self) if each.init}
-        names = values.keys() - self.given.keys()
+        names = values.keys() - self.given.keys() - {"sheet"}
         options = type(self)(**values | {name: text for name, text in kept.items() if name in names})
-        options.usual_decimal = kept.get(_FOUND_DECIMAL, "")
+        options.usual_decimal, options.usual_sheet = kept.get(_FOUND_DECIMAL, ""), kept.get("sheet", "")
         return options
 
     def kept(self, series: Sequence[Series]) -> dict[str, str]:
@@ -78,12 +82,15 @@ class ReadingOptions:
         for name, value in self.given.items():
             if name in _RULES:
                 _RULES[name].check(name, value)
+        if self.timezone:
+            _check_zone(self.timezone)
         return Columns(
             self.decimal,
             self.usual_decimal,
             encoding=self.encoding,
             skip_rows=int(self.skip_rows) if self.skip_rows else None,
             sheet=self.sheet,
+            usual_sheet=self.usual_sheet,
             timezone=self.timezone,
             skip_bad_lines=self.skip_bad_lines,
         )
@@ -119,8 +126,8 @@ class TableOptions(ReadingOptions):
 class RunOptions:
     """The options of classify, regress and forecast.
 
-    out         checkpoint to write; the picture has the same name and the ending .png
-    overwrite   replace an existing checkpoint and picture
+    out         file of the trained model, for `xrnn predict`; the picture has the same name and the ending .png
+    overwrite   replace existing files
     json        print only the results, as a line of JSON
     """
 
@@ -133,9 +140,10 @@ class RunOptions:
 class ForecastOptions(RunOptions):
     """The options of forecast.
 
-    table   also write the forecasts and scores to this file: a .csv, .xlsx or .parquet file
-    plot    the only series to draw, by its name or identifier; by default up to six, or the best, the median and the
-            worst one
+    table   also write the forecasts and the scores of each series to this file, for a spreadsheet: .csv, .xlsx or
+            .parquet
+    plot    the only series to draw, by its name or identifier; by default all, or of more than six the best, the
+            median and the worst one
     """
 
     table: Path | None = None
@@ -160,18 +168,25 @@ def _is_encoding(name: str) -> bool:
     return True
 
 
-def _is_zone(name: str) -> bool:
+def _check_zone(name: str) -> None:
+    """Raises SettingsError for an unknown time zone; it names those with a similar name, or with this city."""
     try:
         ZoneInfo(name)
+        return
     except (ZoneInfoNotFoundError, ValueError, OSError):
-        return False
-    return True
+        zones = sorted(available_timezones())
+    by_city = {zone.rpartition("/")[2].lower(): zone for zone in zones if "/" in zone}
+    wanted = name.rpartition("/")[2].strip().replace(" ", "_").lower()
+    similar = [by_city[city] for city in difflib.get_close_matches(wanted, by_city, n=3, cutoff=0.75)]
+    remedy = f"did you mean {' or '.join(similar)}?" if similar else "give an area and a city, as in Europe/Berlin"
+    if not zones:
+        remedy = "this machine has no list of time zones: pip install tzdata"
+    raise SettingsError(f"{param('timezone')} is {quoted(repr(name))}, which is no time zone; {remedy}")
 
 
 _RULES: Final = {
     "decimal": one_of((".", ",")),
     "encoding": Rule("the name of an encoding, such as utf-8, cp1252 or utf-16-le", _is_encoding),
-    "timezone": Rule("the name of a time zone, such as Europe/Berlin", _is_zone),
     "skip_rows": Rule("a whole number of at least 0", lambda text: text.isdecimal() and len(text) < 10),
 }
 # The placeholder of an option's value, by its name, else by its type.

@@ -58,6 +58,17 @@ _OF_FILES: Final = [each.name for each in fields(ReadingOptions) if each.init]  
 
 
 @dataclass(kw_only=True)
+class NewTableOptions(TableOptions):
+    """How to read tables of new series. These options are not for forecasters, which find the columns by their names.
+
+    skip_columns    columns of a table to ignore, by their names or numbers; not for forecasters
+    id              column of a table that tells its series apart, by its name or number; not for forecasters
+    time            column of a table to sort the steps of a series by; not for forecasters
+    label           column of a table with the label of each series, which is ignored; not for forecasters
+    """
+
+
+@dataclass(kw_only=True)
 class PredictOptions:
     """What to print.
 
@@ -66,7 +77,7 @@ class PredictOptions:
     last       with --stream, the number of last rows that a prediction is about; by default, as many as a series of the
                training has. All of these are computed again after each row, so its cost grows with their number
     horizon    with a forecaster, the number of steps to forecast, up to that of the training
-    proba      print the probability of every label too
+    proba      print the probability of every label too; for classifiers
     json       print each row of the table as a line of JSON
     table      write the table to this file instead: a .csv, .xlsx or .parquet file
     overwrite  replace an existing table
@@ -83,21 +94,26 @@ class PredictOptions:
 
 @with_options
 def predict(
-    checkpoint: Annotated[Path, argument("CHECKPOINT", "A checkpoint of `xrnn classify`, `regress` or `forecast`.")],
+    checkpoint: Annotated[
+        Path, argument("CHECKPOINT", "The model that `xrnn classify`, `regress` or `forecast` wrote.")
+    ],
     files: Annotated[
         list[Path] | None,
         argument("FILE", ".ts, .csv, .txt, .xlsx, .parquet or .npy files, or folders as in training."),
     ] = None,
     *,
-    reading: TableOptions,
+    reading: NewTableOptions,
     how: PredictOptions,
     backend: BackendOption = None,
 ) -> int:
     """Print a prediction for each series: a label with its probability, a number, or the next values.
 
     Tables are read with the options of the training, unless other options are given here. A table must have the
-    columns of the channels, and those that the options given here name. A file that can't be used is named; the others
-    are predicted, and the exit status is 1.
+    columns that the model was trained on, and those that the options given here name. A file that can't be used is
+    named; the others are predicted, and the exit status is 1.
+
+    Examples: xrnn predict classifier.safetensors new.csv, xrnn predict forecaster.safetensors sales.xlsx --table
+    next.xlsx
     """
     if how.stream == bool(files):
         got = "both --stream and files" if how.stream else "neither a file nor --stream"

@@ -92,7 +92,7 @@ def _xlsx(tables: Mapping[str, Rows], decimal: str, path: Path) -> bytes:
         sheet = book.create_sheet(name)
         sheet.append([*map(printable, rows[0])])
         sheet.freeze_panes = "A2"
-        times = _times([row.get("time") for row in rows])
+        times = _of_clock([row.get("time") for row in rows])
         days = all(time.time() == datetime.min.time() for time in times if isinstance(time, datetime))
         for i, row in enumerate(rows, start=2):
             for j, (column, value) in enumerate(row.items(), start=1):
@@ -129,9 +129,20 @@ def _times(texts: Sequence[Any]) -> list[Any]:
             times = [read(text) for text in texts]
         except (TypeError, ValueError):
             continue
-        if not any(getattr(time, "tzinfo", None) for time in times):  # a spreadsheet has no offsets
+        if not any(getattr(time, "tzinfo", None) for time in times):  # a column of times has one offset at most
             return times
     return [*texts]
+
+
+def _of_clock(texts: Sequence[Any]) -> list[Any]:
+    """`_times`; without offsets, which a spreadsheet doesn't have, unless a clock shows two of the times alike."""
+    times = _times(texts)
+    try:
+        with_offsets = [datetime.fromisoformat(time) for time in times]
+    except (TypeError, ValueError):
+        return times
+    clocks = [time.replace(tzinfo=None) for time in with_offsets]
+    return clocks if len({*clocks}) == len({*with_offsets}) else times
 
 
 _CONTENT: Final[dict[str, Callable[[Mapping[str, Rows], str, Path], bytes]]] = {

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, tzinfo
 from typing import Any, Final
 
 import numpy as np
 
 from xrnn.files import printable, quoted
-from xrnn.series.errors import DataError
+from xrnn.series.errors import DataError, param
 from xrnn.typing import HostArray
 
 LARGEST: Final = 1e30  # its square fits float64, and after scaling it fits float32
@@ -29,6 +29,7 @@ class Series:
     time_names: tuple[str, ...] = ()  # the columns of the times in a table
     unused: tuple[str, ...] = ()  # the columns of the table that are neither channels nor named by an option
     decimal: str = ""  # the sign before the decimals of the numbers in its file; empty if none of them is text with one
+    zone: tzinfo | None = None  # of the clock that showed the times, if they got their offsets from it
 
     @property
     def channels(self) -> int:
@@ -44,8 +45,10 @@ class Series:
         return replace(self, values=self.values[start:stop], times=self.times and self.times[start:stop])
 
 
-def checked(series: Series) -> Series:
+def checked(series: Series, *, to_forecast: bool = False) -> Series:
     """The series without its final steps that have no value, which are padding.
+
+    to_forecast   its columns are a target and known columns, as errors then say, and no channels
 
     Raises DataError if there is no step, no channel, a channel without any value, infinity, or a number beyond 1e30,
     and if two channels have one name.
@@ -60,9 +63,16 @@ def checked(series: Series) -> Series:
         raise DataError(f"{shown} has no values; leave the series out")
     empty = np.flatnonzero(~known.any(axis=0))
     if empty.size:
-        channel = (quoted(names[empty[0]]) if names else "") or empty[0] + 1
-        got = f"{shown} has no value in channel {channel}"
-        raise DataError(f"{got}; leave out the series or the channel")
+        column = (quoted(names[empty[0]]) if names else "") or empty[0] + 1
+        if not to_forecast:
+            raise DataError(f"{shown} has no value in channel {column}; leave out the series or the channel")
+        if empty[0] == 0:
+            remedy = f"leave the series out, or name another column by {param('target')}"
+            raise DataError(f"{shown} has no value in column {column}, which is to be forecast; {remedy}")
+        remedy = (
+            f"write its values, such as 0 for no, or name only other columns by {param('target')} and {param('known')}"
+        )
+        raise DataError(f"{shown} has no value in column {column}; {remedy}")
     check_sizes(series.values, series.name)
     return series.part(0, steps[-1] + 1)
 

@@ -8,7 +8,7 @@ from calendar import monthrange
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, timezone, tzinfo
 from functools import cached_property
 from typing import Any, Final
 
@@ -86,16 +86,22 @@ class Step:
             time += _DAY
         return time
 
-    def after(self, last: Time, count: int) -> list[Time]:
-        """The `count` times after `last`."""
-        times = [last]
+    def after(self, last: Time, count: int, zone: tzinfo | None = None) -> list[Time]:
+        """The `count` times after `last`, with the offsets that a clock in this zone then has; None: that of `last`."""
+        times: list[Time] = [last]
         try:
             for _ in range(count):
                 times.append(self.next(times[-1]))
         except (ValueError, OverflowError) as error:
             got = f"the steps after {show(last)} pass the year 9999"
             raise DataError(f"{got}; correct the times") from error
-        return times[1:]
+        return times[1:] if zone is None else [on_clock(time, zone) for time in times[1:] if isinstance(time, datetime)]
+
+
+def on_clock(time: datetime, zone: tzinfo) -> datetime:
+    """The time as a clock in this zone shows it, with its offset from UTC."""
+    local = time.astimezone(zone)
+    return local.replace(tzinfo=timezone(local.utcoffset() or timedelta(0)))
 
 
 def step_of(times: Sequence[Any], name: str, like: str = "") -> Step | None:

@@ -74,6 +74,11 @@ def read(content: str | bytes, columns: Columns = Columns()) -> list[Series]:  #
         ("year,month,x\n2024,1,1\n2024,2,2\n", ["year", "month", "x"], [[2024, 1, 1], [2024, 2, 2]]),
         ("year,x\n88,1\n89,2\n", ["year", "x"], [[88, 1], [89, 2]]),
         ("?,2\n1,2\n", None, [[n, 2], [1, 2]]),
+        ("1.3.2024;0\n2.3.2024;4\n", None, [[0], [4]]),  # no header with the name 0
+        ("1.3.2024;0;1\n2.3.2024;4;5\n", None, [[0, 1], [4, 5]]),
+        ("1.3.2024;\n2.3.2024;4\n", None, [[n], [4]]),
+        ("Datum;0\n1.3.2024;3\n2.3.2024;4\n", ["0"], [[3], [4]]),
+        ("Titel\nDatum;Umsatz\n1.3.2024;0\n2.3.2024;4\n", ["Umsatz"], [[0], [4]]),
         ("a,b\nyes,TRUE\nNo,false\n,True\n", ["a", "b"], [[1, 1], [0, 0], [n, 1]]),
     ],
 )
@@ -194,8 +199,13 @@ def test_the_rows_above_a_table_may_be_counted() -> None:
         assert (series.channel_names, series.values.tolist()) == (("v",), [[1], [2]])
     with one_line(DataError, "f.csv, line 4, column v: 'x' is not a number"):
         read("a\nday;v\n2024-05-01;1\n2024-05-02;x\n", Columns(skip=("1",), skip_rows=1))
-    with one_line(DataError, "f.csv has no values"):
+    with one_line(DataError, "f.csv has no values below the skipped rows; give a lower skip_rows than 5, or leave th"):
         read("v\n1\n", Columns(skip_rows=5))
+
+
+def test_the_first_row_of_series_with_identifiers_is_kept() -> None:
+    a, b = read("a;0\na;3\nb;0\n", Columns(id="1"))
+    assert (a.values.tolist(), b.values.tolist()) == ([[0], [3]], [[0]])
 
 
 def book(**sheets: list[list[Any]]) -> None:
@@ -231,6 +241,7 @@ STOCK: list[list[Any]] = [["day", "stock"], [datetime(2024, 5, 1), 5], [datetime
         ({"time": "1", "channels": ("stock",)}, "stock", "Cover, Sales"),
         ({"channels": ("stock",), "optional": frozenset(["stock"])}, "stock", "Cover, Sales"),
         ({"sheet": "Stock"}, "stock", ""),
+        ({"usual_sheet": "Stock"}, "stock", ""),
     ],
 )
 def test_the_sheet_that_has_the_named_columns_is_read(
@@ -707,6 +718,17 @@ def test_the_number_of_an_optional_column_does_not_mean_a_channel() -> None:
         ("x,y\n1,2\n1\n", {}, "f.csv, line 3 has 1 values, but the rows before have 2"),
         (",x,y\n0,,1\n", {}, "f.csv has no value in channel x"),
         ("1,nan\n", {}, "f.csv has no value in channel 2"),
+        (
+            "date;v;promo\n2024-05-01;1;\n2024-05-02;2;\n",
+            {"timed": True, "channels": ("v", "promo")},
+            "f.csv has no value in column promo; write its values, such as 0 for no, or name only other columns by tar",
+        ),
+        (
+            "date;v;promo\n2024-05-01;;1\n2024-05-02;;0\n",
+            {"timed": True, "channels": ("v", "promo")},
+            "f.csv has no value in column v, which is to be forecast; leave the series out, or name another column by",
+        ),
+        ("x\n1\n", {"sheet": "May"}, "f.csv has no sheets, unlike .xlsx files; leave out sheet"),
         ("?,1\n?,2\n", {}, "f.csv has no value in channel 1"),
         (b"1\n\x80\x04\0\xff", {}, "f.csv is UTF-16 without a byte order mark, or no text"),
         (b"1\n\x80\x04\xff", {}, "f.csv, line 2, column 1: '"),
@@ -842,7 +864,8 @@ def test_all_bad_lines_are_in_one_error() -> None:
 
 def test_bad_lines_are_skipped_and_counted(caplog: pytest.LogCaptureFixture) -> None:
     (series,) = read(BAD_LINES, replace(TIMED, id="id", skip_bad_lines=True))
-    np.testing.assert_array_equal(series.values, [[1], [n], [5], [7]])  # steps stay: the bad number is a missing value
+    # Steps stay equal: the bad number is a missing value. The line without a third cell has no time.
+    np.testing.assert_array_equal(series.values, [[1], [n], [5], [7]])
     assert series.times == tuple(datetime(2024, 5, day) for day in (1, 2, 5, 7))
     assert caplog.messages == [
         f"f.csv: 4 bad lines are skipped, the first: {FAULTS[0]}; if this is wrong, leave out --skip-bad-lines"
@@ -855,6 +878,19 @@ def test_bad_lines_are_skipped_and_counted(caplog: pytest.LogCaptureFixture) -> 
     )
     (series,) = read("year;month;v\n2024;1;1\n2024;13;2\n2024;3;3\n", replace(TIMED, skip_bad_lines=True))
     assert series.times == (datetime(2024, 1, 1), datetime(2024, 3, 1))
+
+
+def test_lines_with_too_many_or_few_cells_are_missing_values_if_their_times_can_be_read() -> None:
+    lines = ["day;id;v", "2024-05-01;a;1", "2024-05-02;a", "2024-05-03;a;3;x", "2024-05-04;a;4", "2024-05-05"]
+    lines += ["2024-05-01;b;5", "2024-05-02;c", "2024-05-02;b;6", "2024-05-02;b", "31.02.2024;b", "2024-05-03;b;7"]
+    a, b = read("\n".join(lines), replace(TIMED, id="id", skip_bad_lines=True))
+    np.testing.assert_array_equal(a.values, [[1], [n], [n], [4]])
+    np.testing.assert_array_equal(b.values, [[5], [6], [7]])  # no row with the time of another, and no series c
+    assert a.times == tuple(datetime(2024, 5, day) for day in (1, 2, 3, 4))
+    (series,) = read("year;month;v\n2024;1;1\n2024;2\n2024;13\n2024;3;3\n", replace(TIMED, skip_bad_lines=True))
+    np.testing.assert_array_equal(series.values, [[1], [n], [3]])
+    (series,) = read("v;day\n1;2024-05-01\n2024-05-02\n3;2024-05-03\n", replace(TIMED, skip_bad_lines=True))
+    assert series.values.tolist() == [[1], [3]]  # the time is not in its column
 
 
 def test_files_without_named_columns_get_one_line() -> None:

@@ -190,14 +190,17 @@ class Forecaster(Estimator):
         Forecaster(horizon=12).fit(y).predict()                    # y: a Series → a Series with the next times
         Forecaster(horizon=12, id="shop", time="day", target="sold", known="price").fit(table)
 
-    horizon          number of steps to forecast
-    season           steps in a season; 0: from the times (12 if monthly, 7 if daily, …), else 1
-    quantiles        quantiles to forecast besides the median
-    id               column of a table that tells its series apart
-    time             column of times, or two, such as year,month; by default the index of a DataFrame if it holds times,
-                     or the column of dates, as in a file
+    horizon          number of steps to forecast: 14 for two weeks, if there is a row for each day
+    season           steps after which the pattern of the values comes again: 7 for a week of days. 0: from the times
+                     (12 if monthly, 7 if daily, …), or 1 without times
+    quantiles        quantiles to forecast besides the median; 80 % of the values should lie between 0.1 and 0.9
+    id               column with the name of the series of each row, such as shop; without it, a table is one series
+    time             column of times, or two, such as year,month; by default the column of dates
     target           column to forecast; by default the only one
-    known            columns known in advance, with values in the steps ahead too, such as price,promotion
+    known            columns whose values in the steps ahead are known, too, such as price,promotion. Rows after the
+                     last value of the target have them
+
+    In Python, an index of a DataFrame that holds times comes before a column of dates.
 
     NaN is a missing value, or padding after the last value. All rows are trained on. `save` writes the files of
     `xrnn forecast`. Raises ValueError for invalid parameters, and if all series are too short or constant. If only

@@ -192,7 +192,7 @@ def as_fitted(series: Series, model: Setup, other: str = "the model was trained 
             f"{printable(series.name)} has steps of {step.name}, but {other} steps of {model.step}; correct the times, "
             "or train a model for each"
         )
-    return replace(series, times=(*times, *step.after(times[-1], model.horizon)))
+    return replace(series, times=(*times, *step.after(times[-1], model.horizon, series.zone)))
 
 
 def _chosen(series: Sequence[PreparedSeries], setup: Setup, calendar: str) -> LinearFit:

@@ -11,7 +11,7 @@ from typing import Final
 import numpy as np
 
 from xrnn.files import printable
-from xrnn.series.errors import DataError, file_errors
+from xrnn.series.errors import DataError, file_errors, param
 from xrnn.series.one_series import Series, checked
 from xrnn.series.reading.tables import Columns, read_by_pandas, read_csv
 from xrnn.series.reading.ts import read_ts
@@ -33,6 +33,8 @@ def read_path(path: Path, columns: Columns = Columns()) -> list[Series]:  # noqa
         if not path.is_file():
             got = "is not a file" if os.path.lexists(path) else "doesn't exist"
             raise DataError(f"{path} {got}; check the path")
+        if columns.sheet and suffix in (*TABLES, ".ts", ".npy") and suffix != ".xlsx":
+            raise DataError(f"{path} has no sheets, unlike .xlsx files; leave out {param('sheet')}")
         if suffix in (".ts", ".npy") and columns.named - columns.optional:
             raise DataError(f"{path} has no column names; leave out the options that name columns")
         if suffix == ".ts":

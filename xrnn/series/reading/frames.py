@@ -68,8 +68,10 @@ class Form:
         frame, first, index = self.frame.copy(deep=False), len(self.keys), self.times
         if np.any(np.asarray(getattr(index, "nanosecond", 0)) > 0):  # NaN of a missing time
             raise ValueError("X has times of nanoseconds; round them to microseconds, or number the rows")
-        if getattr(index.dtype, "tz", None) and len({*index.time}) == 1:  # a day later is the same time of day
+        zone = getattr(index.dtype, "tz", None)
+        if zone and len({*index.time}) == 1:  # a day later is the same time of day
             frame.isetitem(first - 1, index.tz_localize(None))
+            zone = None
         table = Table.of(frame, "X", _TIMES)
         places = range(first, len(table.header))
         decimal, notes = table.decimal(places)
@@ -80,10 +82,13 @@ class Form:
             of_steps, of_rows = tuple(times[row] for row in rows), values[rows]
             if self.wide:
                 ids = enumerate(map(str, self.targets))
-                made += [Series(of_rows[:, [i]], None, f"X, series {each}", None, of_steps, each) for i, each in ids]
+                made += [
+                    Series(of_rows[:, [i]], None, f"X, series {each}", None, of_steps, each, zone=zone)
+                    for i, each in ids
+                ]
             else:
-                made.append(Series(of_rows, None, name, table.header[first:], of_steps, key))
-        return [each.part(each.target_rows.start) for each in map(checked, made)]
+                made.append(Series(of_rows, None, name, table.header[first:], of_steps, key, zone=zone))
+        return [each.part(each.target_rows.start) for each in (checked(one, to_forecast=True) for one in made)]
 
     def index(self, times: Sequence[Time]) -> Any:
         """The times as an index of the kind of the given one."""

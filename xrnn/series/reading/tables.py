@@ -21,11 +21,12 @@ import io
 import itertools
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final, NamedTuple, Self
+from zoneinfo import ZoneInfo
 
 import numpy as np
 
@@ -81,7 +82,8 @@ class Columns:
     timed: bool = False  # True: the times of the steps are used. Without --time, their column is looked for
     encoding: str = ""  # of a text file; empty: UTF-16 by its mark, UTF-8, or else cp1252
     skip_rows: int | None = None  # the number of rows above the header or the first row; None: title lines are found
-    sheet: str = ""  # of an .xlsx file; empty: the one that has the columns named above
+    sheet: str = ""  # of .xlsx files, and then of these alone; empty: the one that has the columns named above
+    usual_sheet: str = ""  # the sheet that the training read, for .xlsx files
     timezone: str = ""  # of the clock that times without an offset show; empty: they have none
     skip_bad_lines: bool = False  # True: lines that can't be used are left out. False: an error lists them
 
@@ -125,11 +127,11 @@ def read_csv(path: Path, columns: Columns) -> Table:
             faults[i] = Fault(got, f"correct the row, or skip lines above the header by {param('skip_rows')}")
     if 2 * len(faults) > len(rows):  # then the first row is bad
         raise next(iter(faults.values())).error()
-    rows = {i: cells for i, cells in rows.items() if i not in faults}
+    of_other_width = {i: rows.pop(i) for i in faults}
     if columns.decimal == "," and width == 1:
         _check_commas(rows, path)
     table = Table.of_rows(rows, str(path), columns, "line", [*notes, *more], points_may_group=points_may_group)
-    return replace(table, faults=faults)
+    return replace(table, faults=faults, of_other_width=of_other_width)
 
 
 def _check_commas(rows: Mapping[int, Sequence[Cell]], path: Path) -> None:
@@ -155,12 +157,11 @@ def read_by_pandas(path: Path, columns: Columns) -> Table:
         got = f"{path} can't be read ({printable(str(error))[:80]})"
         packages = "pandas and openpyxl" if suffix == ".xlsx" else "pandas and pyarrow"
         raise DataError(f"{got}; install {packages}, or use another copy of the file") from error
-    if columns.sheet and columns.sheet not in sheets:
+    sheet = columns.sheet or columns.usual_sheet
+    if sheet and sheet not in sheets:
         names = quoted(", ".join(sheets))
-        raise DataError(
-            f"{path} has no sheet {quoted(columns.sheet)}; give one of its sheets by {param('sheet')}: {names}"
-        )
-    chosen = {columns.sheet: sheets[columns.sheet]} if columns.sheet else sheets
+        raise DataError(f"{path} has no sheet {quoted(sheet)}; give one of its sheets by {param('sheet')}: {names}")
+    chosen = {sheet: sheets[sheet]} if sheet else sheets
     return _chosen({name: _table_on(frame, name, path, columns, len(sheets)) for name, frame in chosen.items()}, path)
 
 
@@ -311,6 +312,7 @@ class Table:
     numbers_of_rows: Sequence[int]  # in the file
     notes: Sequence[Note] = ()  # how the cells were read
     faults: Mapping[int, Fault] = field(default_factory=dict)  # of lines without the right number of cells
+    of_other_width: Mapping[int, Sequence[Cell]] = field(default_factory=dict)  # the cells of these lines
     points_may_group: bool = True  # a number that is text, such as 1.000, may be 1000
 
     @classmethod
@@ -344,7 +346,11 @@ class Table:
     def series(self) -> list[Series]:
         """One series, or one for each value of the id column.   Raises DataError, which lists all bad lines."""
         if not self.rows:
-            raise DataError(f"{self.name} has no values; leave the file out")
+            skipped = self.columns.skip_rows
+            remedy = f"give a lower {param('skip_rows')} than {skipped}, or leave" if skipped else "leave"
+            raise DataError(
+                f"{self.name} has no values{' below the skipped rows' if skipped else ''}; {remedy} the file out"
+            )
         roles = self.roles()
         numbers = list(roles.channels)
         if self.columns.targets and roles.label is not None:
@@ -363,10 +369,13 @@ class Table:
             if not bad_times:
                 raise
             bad_rows |= bad_times
+        zone = None
         if self.columns.timezone:
-            times = self._with_offsets(times, roles.id)
+            of_clock, times = times, self._with_offsets(times, roles.id)
+            zone = ZoneInfo(self.columns.timezone) if times != of_clock else None
         if bad_rows or bad_numbers or self.faults:
-            return self._skipping(bad_rows, bad_numbers, dict(zip(roles.channels, columns, strict=True))).series()
+            numbers_of = dict(zip(roles.channels, columns, strict=True))
+            return self._skipping(bad_rows, bad_numbers, numbers_of, roles).series()
         values = np.array([*zip(*columns, strict=True)], dtype=np.float64)
         # only now: an error in the numbers could contradict a note about their decimals
         tell(self.name, [*self.notes, *notes, *self._unnoticed_times(roles)])
@@ -382,8 +391,9 @@ class Table:
                 time_names=tuple(map(self.shown, roles.times)),
                 unused=tuple(map(self.shown, roles.unused)),
                 decimal=decimal if has_sign else "",
+                zone=zone,
             )
-            made.append(checked(one))
+            made.append(checked(one, to_forecast=self.columns.timed))
         return made
 
     def _with_offsets(self, times: list[Time], id_at: int | None) -> list[Time]:
@@ -395,11 +405,12 @@ class Table:
         rows: dict[str, list[int]] = {}
         for i, key in enumerate(ids):
             rows.setdefault(key, []).append(i)
+        found: list[Time] = [*times]
         for of_series in rows.values():
-            found = with_offsets([clocks[i] for i in of_series], self.columns.timezone)
-            for i, time in zip(of_series, found, strict=True):
-                times[i] = time
-        return times
+            its_times = with_offsets([clocks[i] for i in of_series], self.columns.timezone)
+            for i, time in zip(of_series, its_times, strict=True):
+                found[i] = time
+        return found
 
     def _bad_ids(self, place: int | None) -> dict[int, Fault]:
         """The rows without an identifier."""
@@ -451,10 +462,12 @@ class Table:
         bad_rows: Mapping[int, Fault],
         bad_numbers: Mapping[int, Fault],
         columns: Mapping[int, Sequence[float | None]],
+        roles: Roles,
     ) -> Table:
         """The table without its bad lines, if they are to be skipped.   Raises DataError, which lists them, if not.
 
-        If the rows have times, the bad cells of `bad_numbers` become empty in place of their rows: steps stay equal.
+        If the rows have times, steps stay equal: the bad cells of `bad_numbers` become empty in place of their rows. Of
+        a line with a cell too many or too few, all become empty but the time and the identifier, if these can be read.
 
         columns   the numbers of channels, by their places; None for text
         """
@@ -481,8 +494,32 @@ class Table:
             ]
             for i in kept
         ]
-        numbers = [self.numbers_of_rows[i] for i in kept]
-        return replace(self, rows=cells, numbers_of_rows=numbers, faults={}, notes=[*self.notes, note])
+        used: dict[int, Sequence[Cell]] = dict(zip((self.numbers_of_rows[i] for i in kept), cells, strict=True))
+        used = dict(sorted((used | self._missing_rows(roles, bad_rows)).items()))
+        return replace(self, rows=[*used.values()], numbers_of_rows=[*used], faults={}, notes=[*self.notes, note])
+
+    def _missing_rows(self, roles: Roles, bad_rows: Container[int]) -> dict[int, Sequence[Cell]]:
+        """The lines with a cell too many or too few as rows that have only a time, and the identifier of another row.
+
+        Lines without a time that can be read as the others are left out, and those with a time that another row has.
+
+        bad_rows   other rows whose time or identifier can't be used
+        """
+        if not roles.times:
+            return {}
+        keys = [*roles.times, *([] if roles.id is None else [roles.id])]
+        rows = [row for i, row in enumerate(self.rows) if i not in bad_rows]
+        seen = {tuple(text_of(row[place]) for place in keys) for row in rows}
+        ids = {key[len(roles.times) :] for key in seen}
+        found: dict[int, Sequence[Cell]] = {}
+        for number, cells in self.of_other_width.items():
+            key = tuple(text_of(cells[place]) for place in keys if place < len(cells))
+            if len(key) == len(keys) and key not in seen and key[len(roles.times) :] in ids:
+                seen.add(key)
+                found[number] = [cells[place] if place in keys else "" for place in range(len(rows[0]))]
+        together = replace(self, rows=[*rows, *found.values()], numbers_of_rows=range(len(rows) + len(found)))
+        unreadable = together._bad_times(roles.times)
+        return {number: row for i, (number, row) in enumerate(found.items(), start=len(rows)) if i not in unreadable}
 
     def roles(self) -> Roles:
         """The roles of the columns. Each step takes columns from those that are left.   Raises DataError."""
@@ -808,8 +845,16 @@ def _lines_like_header(lines: Sequence[str], separator: str) -> int:
 
 
 def is_header(row: Sequence[str]) -> bool:
-    """True for a row of names. So is ",0,1,2", which pandas writes for columns without names."""
-    if len(row) > 1 and not _is_value(row[0]) and [*row[1:]] == [str(i) for i in range(len(row) - 1)]:
+    """True for a row of names. So is ",0,1,2", which pandas writes for columns without names, after that of its index.
+
+    A row that begins with a date is none: "1.3.2024;0" holds a value.
+    """
+    first, others = row[0] if row else "", [*row[1:]]
+    if hold_dates([first]) and all(_is_value(cell) or cell.lower() in MISSING_CELLS for cell in others):
+        return False
+    are_counted = bool(others) and others == [str(i) for i in range(len(others))]
+    is_index = first.lower() in _INDEX_NAMES or bool(unit_of(first)) or len(others) > 1
+    if are_counted and is_index and not _is_value(first):
         return True
     return not any(map(_is_value, row)) and any(cell.lower() not in MISSING_CELLS for cell in row)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Callable, Iterable, Sequence
-from datetime import datetime, timedelta, timezone
+from datetime import datetime
 from functools import partial
 from typing import Any, Final, TypeAlias
 from zoneinfo import ZoneInfo
@@ -15,7 +15,7 @@ from xrnn.series.errors import DataError
 from xrnn.series.one_series import Time
 from xrnn.series.reading.languages import LANGUAGES, MONTHS
 from xrnn.series.reading.numbers import as_number
-from xrnn.series.steps import best_step, show
+from xrnn.series.steps import best_step, on_clock, show
 
 # The forms in a row can read one text, in different orders: a day above 12, or equal steps, decides. `iso_time` reads
 # dates such as 2024-05-31, but not 2024-5-31. `_plain` writes the names of months.
@@ -107,8 +107,7 @@ def with_offsets(times: Sequence[datetime], zone: str) -> list[datetime]:
     for time in times:
         is_second = (time in seen) != descends
         seen.add(time)
-        offset = time.replace(tzinfo=clock, fold=int(is_second)).utcoffset()
-        found.append(time.replace(tzinfo=timezone(offset or timedelta(0))))
+        found.append(on_clock(time.replace(tzinfo=clock, fold=int(is_second)), clock))
     return found
 
 
