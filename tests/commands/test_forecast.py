@@ -7,6 +7,7 @@ import io
 import json
 import math
 from datetime import UTC, date, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
@@ -407,15 +408,16 @@ def test_the_picture_has_a_panel_for_each_series_up_to_six(count: int) -> None:
     series, tests = fit_series(read, params.settings), backtest(read, params.settings)
     draw_forecasts(figure, series, tests, "forecasts: …")
     assert figure.get_supxlabel() == "forecasts: …"
-    panels = [axes for axes in figure.axes if axes.axison]
-    titles = [axes.get_title().splitlines()[0] for axes in panels]
+    panels = [axes for axes in figure.axes if axes.get_ylabel()]
+    strips = [axes for axes in figure.axes if axes not in panels]
+    titles = [axes.get_title().splitlines()[0] for axes in strips]
     if count == 7:
         errors = {each.series.name: each.scores["model"]["mase"] for each in tests}
         names = sorted(errors, key=errors.__getitem__)
         kinds = zip(("lowest", "median", "highest"), (names[0], names[3], names[6]), strict=True)
         assert titles == [f"{kind} error, {name}" for kind, name in kinds]
         chosen = axes_of(lambda figure: draw_forecasts(figure, series, tests, "", place_of("5.csv", read)))
-        assert [axes.get_title().splitlines()[0] for axes in chosen] == ["5.csv"]
+        assert [axes.get_title().splitlines()[0] for axes in chosen if axes.get_title()] == ["5.csv"]
         with one_line(DataError, "plot is 9.csv, which is no series; give one of 0.csv, 1.csv, "):
             place_of("9.csv", read)
         return
@@ -423,16 +425,38 @@ def test_the_picture_has_a_panel_for_each_series_up_to_six(count: int) -> None:
     drawn: dict[str, list[datetime]] = {}
     for line in panels[0].lines:
         drawn.setdefault(line.get_color(), []).extend(line.get_xdata())
-    quarters = [datetime(2001 + i // 4, 3 * (i % 4) + 1, 1) for i in range(61 - 5 * 2, 66)]
+    quarters = quarters_from(61 - 5 * 2, 66)
     assert (drawn["tab:blue"], drawn["tab:orange"]) == (quarters, quarters[:-5])
     naive = [line.get_ydata() for line in panels[0].lines if line.get_color() == "tab:orange"]
     values = read[0].values[:, 0]
     np.testing.assert_array_equal(naive, [values[origin - 4 + np.arange(5) % 4] for origin in (51, 56)])
-    labels = [text.get_text() for text in panels[0].get_legend().get_texts()]
+    shown, values_of = panels[0].lines[0], strips[0].lines[0]
+    np.testing.assert_array_equal(shown.get_ydata(), values[-24:])  # four horizons are fewer rows
+    assert [*shown.get_xdata()] == quarters_from(61 - 24, 61)
+    np.testing.assert_array_equal(values_of.get_ydata(), values)
+    assert [*strips[0].lines[1].get_xdata()] == quarters_from(61, 66)
+    legend = figure.legends[0]  # it lies beside the panels, and so on no value
+    assert ([axes.get_legend() for axes in figure.axes], legend._outside_loc) == ([None] * len(figure.axes), "upper")
+    labels = [text.get_text() for text in legend.get_texts()]
     assert labels == ["values", "seasonal naive", "the next 5 steps", "forecast, 0.1 to 0.9"]
     assert (panels[0].get_xlabel(), panels[0].get_ylabel()) == ("date", "v")
     figure.canvas.draw()
     assert any("201" in label.get_text() for label in panels[0].get_xticklabels())
+
+
+def quarters_from(start: int, end: int) -> list[datetime]:
+    return [datetime(2001 + i // 4, 3 * (i % 4) + 1, 1) for i in range(start, end)]
+
+
+def test_a_panel_shows_four_horizons_and_no_strip_if_these_are_all_rows() -> None:
+    pytest.importorskip("matplotlib.figure", reason="needs Matplotlib: pip install -e '.[series]'")
+    params = Forecaster(horizon=10, season=4).check_params()
+    for rows in (40, 80):
+        write("f.csv", growth(rows))
+        read = read_series([Path("f.csv")], params, ReadingOptions())
+        series, tests = fit_series(read, params.settings), backtest(read, params.settings)
+        *strips, panel = axes_of(partial(draw_forecasts, series=series, tests=tests, parts=""))
+        assert (len(strips), len(panel.lines[0].get_xdata())) == (int(rows > 40), 40)
 
 
 def test_midnight_has_its_time_if_the_steps_are_hours(capsys: Capture) -> None:

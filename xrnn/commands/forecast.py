@@ -35,7 +35,8 @@ from xrnn.typing import HostArray
 
 _MOST_PRINTED: Final = 40  # steps ahead, or series
 _MOST_STEPS: Final = 7  # with a column in the table of errors
-_BEFORE: Final = 3  # a panel shows at least three times the held-out rows, three horizons and three seasons
+_BEFORE: Final = 4  # horizons before the forecast in a panel; the strip above it shows the whole series
+_LEAST_BEFORE: Final = 24  # rows there
 _MOST_PANELS: Final = 6
 _MANY_ROWS: Final = 200  # in a panel: thick lines of many rows cover each other
 
@@ -308,8 +309,9 @@ def draw_forecasts(
 ) -> None:
     """A panel for each series if there are at most six; else for those with the lowest, median and highest error.
 
-    A panel shows the last rows of a series and, after them, its forecast. If the series is scored, it also shows the
-    forecasts of the held-out rows, one horizon apart, beside the seasonal naive ones.
+    A panel shows the last four horizons of a series and, after them, its forecast; a strip above it shows the whole
+    series. If the series is scored, the panel also shows the forecasts of the held-out rows, one horizon apart, beside
+    the seasonal naive ones.
 
     tests    of the scored series;   parts: a line below the panels: what the forecasts consist of
     only     the place of the only series to draw
@@ -323,35 +325,64 @@ def draw_forecasts(
         kinds = "lowest error, ", "median error, ", "highest error, "
         shown = dict(zip((order[0], order[len(order) // 2], order[-1]), kinds, strict=True)) if tests else {0: ""}
     rows, columns = -(-len(shown) // 2), min(len(shown), 2)
-    figure.set_size_inches((9, 4.4) if len(shown) == 1 else (13, 3.9 * rows))
-    panels = figure.subplots(rows, columns, squeeze=False).ravel()
-    for (i, kind), axes in zip(shown.items(), panels, strict=False):
+    figure.set_size_inches((9, 5) if len(shown) == 1 else (13, 4.4 * rows))
+    grid, legend = figure.add_gridspec(rows, columns), dict[str, Any]()
+    for place, (i, kind) in zip(grid, shown.items(), strict=False):
         title = f"{kind}{in_picture(series[i].name)}"
         if i in scored:
             model, naive = (scored[i].scores[name]["mase"] for name in ("model", "seasonal_naive"))
             title += f"\nbacktest: MASE {model:.3f}, seasonal naive {naive:.3f}"
-        _draw_panel(axes, series[i], scored.get(i))
-        axes.set(title=title)
-    for axes in panels[len(shown) :]:
-        axes.axis("off")
-    panels[0].legend()
+        first = max(series[i].cut - max(_BEFORE * series[i].model.horizon, _LEAST_BEFORE), 0)
+        if first:
+            strip, axes = place.subgridspec(2, 1, height_ratios=(1, 6)).subplots()
+            _draw_strip(strip, series[i], first)
+        else:
+            strip = axes = place.subgridspec(1, 1).subplots()
+        strip.set_title(title)
+        _draw_panel(axes, series[i], scored.get(i), first)
+        legend |= {label: handle for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)}
+    figure.legend(legend.values(), legend.keys(), loc="outside upper center", ncols=len(legend))
     figure.supxlabel(parts, fontsize="small")
 
 
-def _draw_panel(axes: Any, series: OneSeries, test: Backtest | None) -> None:
-    """The last rows of a series, the forecasts of the backtest, and the next steps."""
+def _times_in_picture(series: OneSeries) -> list[Any]:
+    """The time of each row and of each step ahead, without an offset, which Matplotlib would show in UTC.
+
+    Without times, their numbers from 0.
+    """
+    if not series.given.times:
+        return [*range(series.cut + series.model.horizon)]
+    both = (*series.given.times[: series.cut], *series.times_ahead)
+    return [time.replace(tzinfo=None) if isinstance(time, datetime) else time for time in both]
+
+
+def _draw_strip(axes: Any, series: OneSeries, first: int) -> None:
+    """The whole series and its forecast. The part that the panel shows, from row `first`, is shaded."""
+    end, times = series.cut, _times_in_picture(series)
+    axes.plot(times[:end], series.target[:end], color="tab:gray", linewidth=0.5)
+    axes.plot(times[end:], series.median, color="tab:blue", linewidth=0.5)
+    axes.axvspan(times[first], times[-1], color="tab:gray", alpha=0.15, linewidth=0)
+    axes.set(yticks=[], xmargin=0)
+    _show_times(axes, times)
+    axes.tick_params(labelsize="x-small")
+
+
+def _show_times(axes: Any, times: Sequence[Any]) -> None:
+    """Short dates, and whole numbers if all times are such."""
     from matplotlib.dates import ConciseDateFormatter
 
-    F, m, levels = series.model.horizon, series.model.season, series.model.levels
-    end, given = series.cut, series.given
-    times: list[Any] = [*range(end + F)]  # the place of each row and of each step ahead
-    if given.times:  # without an offset, which Matplotlib would show in UTC
-        both = (*given.times[:end], *series.times_ahead)
-        times = [time.replace(tzinfo=None) if isinstance(time, datetime) else time for time in both]
-    cut = test.series.cut if test else end
-    first = max(0, min(cut - series.model.context, end - _BEFORE * max(end - cut, F, m)))
+    if isinstance(times[0], datetime):
+        axes.xaxis.set_major_formatter(ConciseDateFormatter(axes.xaxis.get_major_locator()))
+    elif all(float(number).is_integer() for number in times):  # rows, or years
+        axes.xaxis.get_major_locator().set_params(integer=True)
+
+
+def _draw_panel(axes: Any, series: OneSeries, test: Backtest | None, first: int) -> None:
+    """The rows of a series from `first` on, the forecasts of the backtest there, and the next steps."""
+    F, levels = series.model.horizon, series.model.levels
+    end, given, times = series.cut, series.given, _times_in_picture(series)
     width = 1.5 if end - first < _MANY_ROWS else 0.5  # points
-    axes.plot(times[first:end], series.target[first:], color="tab:gray", label="values", linewidth=width)
+    axes.plot(times[first:end], series.target[first:end], color="tab:gray", label="values", linewidth=width)
     axes.grid(alpha=0.3)
 
     def draw(start: int, values: HostArray, label: str | None = None) -> None:
@@ -361,8 +392,9 @@ def _draw_panel(axes: Any, series: OneSeries, test: Backtest | None) -> None:
         axes.plot(at, values[:, levels.index(0.5)], color="tab:blue", linewidth=width, label=label)
 
     if test:
-        apart = (test.origins[-1] - test.origins) % F == 0  # one horizon apart, up to the last one
-        shown = (each[apart] for each in (test.origins, test.forecasts, test.seasonal_naive))
+        # one horizon apart, up to the last one
+        used = ((test.origins[-1] - test.origins) % F == 0) & (test.origins >= first)
+        shown = (each[used] for each in (test.origins, test.forecasts, test.seasonal_naive))
         for origin, values, naive in zip(*shown, strict=True):
             draw(origin, values)
             axes.plot(times[origin : origin + F], naive, color="tab:orange", linewidth=width / 2)
@@ -370,8 +402,5 @@ def _draw_panel(axes: Any, series: OneSeries, test: Backtest | None) -> None:
     axes.axvline(times[end], color="tab:gray", linestyle=":", label=f"the next {F} steps")
     draw(end, series.forecast, f"forecast, {levels[0]:g} to {levels[-1]:g}")
     time_name, value_name = " ".join(given.time_names) or "time", (given.channel_names or ("",))[0] or "value"
-    axes.set(xlabel=in_picture(time_name) if given.times else "row", ylabel=in_picture(value_name))
-    if isinstance(times[0], datetime):
-        axes.xaxis.set_major_formatter(ConciseDateFormatter(axes.xaxis.get_major_locator()))
-    elif all(float(number).is_integer() for number in times):  # rows, or years
-        axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.set(xlabel=in_picture(time_name) if given.times else "row", ylabel=in_picture(value_name), xmargin=0.01)
+    _show_times(axes, times)

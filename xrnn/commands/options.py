@@ -37,7 +37,7 @@ class ReadingOptions:
     encoding         encoding of text files; by default UTF-8, UTF-16 if a file begins with its mark, or else cp1252
     skip_rows        number of rows above the header of a table, to leave out; by default, titles there are found
     sheet            sheet of an .xlsx file; by default the first one that has the named columns
-    timezone         time zone of times without an offset, such as Europe/Berlin, if the clock changes in a file of hours
+    timezone         time zone of times without an offset, such as Europe/Berlin; for hours, if the clock changes
     skip_bad_lines   leave out the lines of a table that can't be used, and say how many these are
     """
 
