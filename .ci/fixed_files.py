@@ -44,7 +44,7 @@ TRAINED: Final = {  # files and options; the trained model then predicts the las
     "forecast-npy": "data/walk.npy",
     "classify-patches": "data/ArrowHead_TRAIN.ts data/ArrowHead_TEST.ts --hidden 16",
     "classify-univariate": "data/ItalyPowerDemand_TRAIN.ts data/ItalyPowerDemand_TEST.ts --cell lstm",
-    "classify-folders": "data/folders-train data/folders-test --balance --hidden 16",
+    "classify-folders": "data/folders-train data/folders-test --class-weight balanced --hidden 16",
     "classify-csv": f"{_GAIT} --label gait --skip-columns speed",
     "regress-ts": "data/Covid3Month_TRAIN.ts data/Covid3Month_TEST.ts",
     "regress-csv": f"{_GAIT} --label speed --skip-columns gait",

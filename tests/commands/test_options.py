@@ -32,7 +32,7 @@ def test_each_parameter_is_described() -> None:
 
 
 def test_options_set_the_parameters_of_the_estimator(folder: Path, capsys: Capture, blank_pictures: None) -> None:
-    assert CLASSIFY("--out", "c", "--cell", "LSTM", "--one-way", "--balance", "--seed", "7") == 0
+    assert CLASSIFY("--out", "c", "--cell", "LSTM", "--one-way", "--class-weight", "balanced", "--seed", "7") == 0
     given = {
         "hidden": 6,
         "batch": 4,
@@ -40,7 +40,7 @@ def test_options_set_the_parameters_of_the_estimator(folder: Path, capsys: Captu
         "epochs": 2,
         "cell": "lstm",
         "one_way": True,
-        "balance": True,
+        "class_weight": "balanced",
         "seed": 7,
     }
     assert Classifier.load("c").get_params() == Classifier().get_params() | given

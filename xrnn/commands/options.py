@@ -21,6 +21,7 @@ from xrnn.files import quoted
 from xrnn.series import Classifier
 from xrnn.series.errors import SettingsError, param
 from xrnn.series.estimator import Rule, one_of
+from xrnn.series.labelled.base import NO_OPTION
 from xrnn.series.one_series import Series
 from xrnn.series.reading.tables import Columns, names_in
 
@@ -192,6 +193,7 @@ _RULES: Final = {
 # The placeholder of an option's value, by its name, else by its type.
 _METAVARS: Final[dict[Any, str]] = {
     **{int: "N", float: "X", str: "NAME", Path: "PATH", "quantiles": "Q,Q,…", "skip_rows": "N"},
+    "class_weight": "balanced|LABEL=X,…",
     **dict.fromkeys(("id", "time", "label", "target"), "COLUMN"),
     **dict.fromkeys(("skip_columns", "known"), "COLUMN,COLUMN,…"),
 }
@@ -214,7 +216,7 @@ def with_options(command: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(command)
     def run(**values: Any) -> Any:
         for name, kind in groups.items():
-            values[name] = kind(**{each: values.pop(each) for each in inspect.signature(kind).parameters})
+            values[name] = kind(**{each: values.pop(each) for each in parameters_of(kind)})
         return command(**values)
 
     run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
@@ -229,9 +231,9 @@ def options_of(kind: Any) -> Iterator[inspect.Parameter]:
     """
     helps = {name: text for each in (Classifier, *kind.__mro__[::-1]) for name, text in helps_of(each).items()}
     rules: Mapping[str, Rule] = getattr(kind, "rules", _RULES)
-    for name, each in inspect.signature(kind, eval_str=True).parameters.items():
+    for name, each in parameters_of(kind).items():
         type_ = next(each for each in get_args(each.annotation) or (each.annotation,) if each is not NoneType)
-        annotation = each.annotation if each.default is None else type_
+        annotation = type_ | None if each.default is None else type_
         words = "|".join(rules[name].choices) if name in rules else ""
         more: dict[str, Any] = {"show_default": type_ is not bool and each.default != ""}
         if type_ is not bool:
@@ -240,6 +242,13 @@ def options_of(kind: Any) -> Iterator[inspect.Parameter]:
             more["parser"] = str.lower if words else path
         option = typer.Option(flag(name), help=f"{helps[name][0].upper()}{helps[name][1:]}.", **more)
         yield each.replace(kind=inspect.Parameter.KEYWORD_ONLY, annotation=Annotated[annotation, option])
+
+
+def parameters_of(kind: Any) -> dict[str, inspect.Parameter]:
+    """The parameters of a dataclass that are options: all but those whose fields are marked by NO_OPTION."""
+    hidden = {each.name for each in fields(kind) if each.metadata == NO_OPTION}
+    parameters = inspect.signature(kind, eval_str=True).parameters
+    return {name: each for name, each in parameters.items() if name not in hidden}
 
 
 def helps_of(kind: type[Any]) -> dict[str, str]:

@@ -62,7 +62,9 @@ def in_parts(classifier: Classifier, series: Sequence[Series]) -> Answers | None
     parts = parts_of(series, classifier.seed)
     for part in parts:
         rest = [series[i] for i in np.setdiff1d(np.arange(len(series)), part)]
-        model = Classifier(model=classifier.model_, seed=classifier.seed).fit(rest, [each.label for each in rest])
+        model = Classifier(model=classifier.model_, seed=classifier.seed, class_weight=classifier.class_weight).fit(
+            rest, [each.label for each in rest]
+        )
         left = [series[i] for i in part]
         p = np.zeros((len(left), len(labels)))
         p[:, [labels.index(each) for each in model.classes_.tolist()]] = model.predict_proba(left)

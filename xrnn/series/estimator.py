@@ -87,7 +87,7 @@ RULES: Final[Mapping[str, Rule]] = {
     # 1000 is far more than can be trained with; an update of this size still fits float32.
     "lr": number("a positive number up to 1000", lambda value: 0 < value <= 1000),
     "seed": Rule("a whole number of at least 0", lambda value: type(value) is int and value >= 0),
-    **dict.fromkeys(("one_way", "balance"), Rule("True or False", lambda value: isinstance(value, bool))),
+    **dict.fromkeys(("one_way", "channels_first"), Rule("True or False", lambda value: isinstance(value, bool))),
     "patch": whole(0, 1024),
     "scaling": one_of(("auto", "shared", "each")),
     "epochs": whole(1, 10**9, None),

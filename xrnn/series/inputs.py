@@ -21,14 +21,18 @@ SeriesLike: TypeAlias = ArrayLike | list[Series]
 Targets: TypeAlias = ArrayLike | Sequence[str | int | float]
 
 
-def as_series(X: Any, count: int | None = None, names: tuple[str, ...] | None = None) -> list[Series]:
+def as_series(
+    X: Any, count: int | None = None, names: tuple[str, ...] | None = None, *, channels_first: bool = False
+) -> list[Series]:
     """X (n, T), (n, T, D), or a list of (Tᵢ,) or (Tᵢ, D) arrays, or of Series; NaN is a missing value.
 
     In a DataFrame whose index has two levels, the first level tells the series apart, the second sorts their steps, and
     each column is a channel. The series have the order of their first rows.
 
-    count   the number of values in y; None without y
-    names   the channels of the model, if they have names: they are taken from a DataFrame (Tᵢ, D) that has all of them
+    count            the number of values in y; None without y
+    names            the channels of the model, if they have names: they are taken from a DataFrame (Tᵢ, D) that has all
+                     of them
+    channels_first   True: X is (n, D, T), or a list of (D, Tᵢ). DataFrames and arrays with one channel stay as they are
 
     Raises TypeError for a sparse matrix; ValueError for invalid shapes and values.
     """
@@ -44,6 +48,8 @@ def as_series(X: Any, count: int | None = None, names: tuple[str, ...] | None = 
         if X.ndim not in (2, 3):
             how = "X.reshape(1, -1)" if X.ndim < 2 else "X.reshape(n, T, -1)"
             raise ValueError(f"X has shape {X.shape}: expected (n, T) or (n, T, D). Reshape your data: {how}")
+        if channels_first and X.ndim == 3:
+            X = X.swapaxes(1, 2)
         if 0 in X.shape[1:]:
             raise ValueError(f"X has 0 feature(s) (shape={X.shape}) while a minimum of 1 is required: add steps")
     if not hasattr(X, "__len__"):
@@ -52,6 +58,8 @@ def as_series(X: Any, count: int | None = None, names: tuple[str, ...] | None = 
         raise ValueError("X has 0 sample(s): at least one series is needed")
     if count not in (None, len(X)):
         raise ValueError(f"y has {count} values, but X has {len(X)} series; give a value for each")
+    if channels_first and not hasattr(X, "__array__"):
+        X = [each if hasattr(each, "columns") or np.ndim(each) != 2 else np.asarray(each).T for each in X]
     series = [_series(_named(each, names), f"X[{i}]") for i, each in enumerate(X)]
     check_channels(series)
     return series

@@ -28,6 +28,7 @@ class Series:
     id: str = ""  # in the column that tells the series of a file apart; empty without one
     time_names: tuple[str, ...] = ()  # the columns of the times in a table
     unused: tuple[str, ...] = ()  # the columns of the table that are neither channels nor named by an option
+    weight: float = 1.0  # in the loss of a training, beside the other series
     decimal: str = ""  # the sign before the decimals of the numbers in its file; empty if none of them is text with one
     zone: tzinfo | None = None  # of the clock that showed the times, if they got their offsets from it
 

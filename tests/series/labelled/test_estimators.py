@@ -516,10 +516,98 @@ def test_more_channels_than_steps_give_a_warning() -> None:
     X, y = np.random.default_rng(0).standard_normal((6, 2, 9)), np.arange(6) % 2
     for kind in (Classifier, Regressor):
         with pytest.warns(
-            UserWarning, match=r"^X has shape \(6, 2, 9\): .* 2 steps of 9 channels; .*X.swapaxes\(1, 2\)"
+            UserWarning, match=r"^X has shape \(6, 2, 9\): .* 2 steps of 9 channels; .* channels_first=True"
         ):
             kind(**SMALL).fit(X, y)
         kind(**SMALL).fit([*X], y).predict(X)  # no warning
+
+
+def test_channels_may_come_first() -> None:
+    """As in arrays of aeon and sktime."""
+    rng, y = np.random.default_rng(0), np.arange(8) % 2
+    X = rng.standard_normal((8, 3, 2)) + y[:, None, None]
+    for kind in (Classifier, Regressor):
+        plain = kind(model="features").fit(X, y)
+        first = kind(model="features", channels_first=True).fit(X.swapaxes(1, 2), y)  # no warning: 2 channels, 3 steps
+        for given in (X.swapaxes(1, 2), [*X.swapaxes(1, 2)]):
+            np.testing.assert_array_equal(first.predict(given), plain.predict(X))
+            assert first.score(given, y) == plain.score(X, y)
+        with one_line(DataError, "X[0] has 3 channels, but the model has 2"):
+            first.predict(X)
+
+
+@pytest.mark.parametrize("params", [{"model": "features"}, {"model": "convolutions"}, {**SMALL, "epochs": 3}], ids=str)
+@pytest.mark.parametrize("kind", [Classifier, Regressor])
+def test_a_series_without_weight_changes_nothing(kind: Any, params: dict[str, Any]) -> None:
+    X, labels = data(12)
+    y = labels if kind is Classifier else [float(label == "quick") for label in labels]
+    weight = np.ones(12)
+    weight[[2, 5]] = 0
+    model = kind(**params).fit([*X[:2], X[2] + 9, *X[3:5], X[5] - 9, *X[6:]], y, sample_weight=weight)
+    kept = np.flatnonzero(weight)
+    without = kind(**params).fit([X[i] for i in kept], [y[i] for i in kept])
+    np.testing.assert_allclose(model._predict(X), without._predict(X), rtol=1e-6)
+
+
+@pytest.mark.parametrize("params", [{"model": "features"}, {"model": "convolutions"}, {**SMALL, "epochs": 30}], ids=str)
+def test_weights_of_labels_are_those_of_their_series(params: dict[str, Any]) -> None:
+    """A heavy label is predicted more often; a dict and `sample_weight` with the same weights give the same model."""
+    rng, y = np.random.default_rng(0), ["often"] * 16 + ["rare"] * 8
+    X = [rng.normal(label == "rare", 3.0, (12, 2)) for label in y]
+    plain, heavy = (Classifier(**params, class_weight=each).fit(X, y) for each in (None, {"rare": 5}))
+    of_rare = 1
+    assert heavy.predict_proba(X)[:, of_rare].mean() > plain.predict_proba(X)[:, of_rare].mean() + 0.1
+    same = Classifier(**params).fit(X, y, sample_weight=[1 if each == "often" else 5 for each in y])
+    np.testing.assert_array_equal(same.predict_proba(X), heavy.predict_proba(X))
+    balanced = Classifier(**params, class_weight="balanced").fit(X, y)
+    doubled = Classifier(**params, class_weight=[("rare", 2)]).fit(X, y)
+    np.testing.assert_allclose(balanced.predict_proba(X), doubled.predict_proba(X), rtol=1e-4)
+    assert heavy.score(X, y, sample_weight=np.array(y) == "rare") == np.mean(heavy.predict(X)[16:] == "rare")
+
+
+def test_weights_of_labels_are_saved(workdir: None) -> None:
+    X, y = data(12)
+    for given, kept in ((None, None), ("balanced", "balanced"), ({"quick": 2}, (("quick", 2.0),)), ("quick=2", None)):
+        model = Classifier(model="features", class_weight=given).fit(X, y)
+        model.save("model")
+        loaded = Classifier.load("model")
+        assert loaded.class_weight == (kept or model.check_params().class_weight)
+        np.testing.assert_array_equal(loaded.fit(X, y).predict_proba(X), model.predict_proba(X))
+    assert model.check_params().class_weight == (("quick", 2.0),)
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ("even", "is [('', None)]: expected balanced, or a number from 0 for each named label, such as worn=3,good=1"),
+        ({"quick": -1}, "is {'quick': -1}: expected balanced, or a number from 0"),
+        ({"quick": "x"}, "is {'quick': 'x'}: expected balanced, or a number from 0"),
+        ([], "is []: expected balanced, or a number from 0"),
+        (3, "is 3: expected balanced, or a number from 0"),
+        ({"fast": 2}, "has the label 'fast', which no series has; the labels are quick, slow"),
+        ("quick=0,slow=0", "is 0 for all labels; give one a weight above 0"),
+    ],
+)
+def test_bad_weights_of_labels_get_one_line(given: Any, words: str) -> None:
+    with one_line(SettingsError, f"class_weight {words}"):
+        Classifier(class_weight=given).fit(*data(12))
+
+
+@pytest.mark.parametrize(
+    ("weight", "words"),
+    [
+        ([1, 2], "has shape (2,), but y has 12 values; Sample weights must be 1D array or scalar"),
+        ([*[1] * 11, -1], "must hold numbers from 0, and one above 0; correct it"),
+        ([np.nan] * 12, "must hold numbers from 0, and one above 0; correct it"),
+        (0, "must hold numbers from 0, and one above 0; correct it"),
+    ],
+)
+def test_bad_weights_of_series_get_one_line(weight: Any, words: str) -> None:
+    X, y = data(12)
+    with one_line(ValueError, f"sample_weight {words}"):
+        Classifier().fit(X, y, sample_weight=weight)
+    with one_line(ValueError, f"sample_weight {words}"):
+        Regressor().fit(X, range(12), sample_weight=weight)
 
 
 def test_a_channel_that_rises_steadily_is_named() -> None:

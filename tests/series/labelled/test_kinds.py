@@ -49,7 +49,7 @@ def test_each_fault_is_found_by_the_simplest_kind_that_sees_it(fault: str) -> No
 def test_a_parameter_of_recurrent_models_makes_it_one() -> None:
     X = [each.values for each in waves(10)]
     y = [each.label for each in waves(10)]
-    given: list[dict[str, Any]] = [{"hidden": 4, "epochs": 2}, {"epochs": 2}, {"epochs": 1, "balance": True}]
+    given: list[dict[str, Any]] = [{"hidden": 4, "epochs": 2}, {"epochs": 2}, {"epochs": 1, "class_weight": "balanced"}]
     for params in given:
         model = Classifier(**params).fit(X, y)
         assert (model.model_, model.compared_) == ("recurrent", {})
@@ -143,12 +143,12 @@ def test_probabilities_are_those_of_left_out_series() -> None:
         expected = (48 * np.eye(3)[targets[tested]] + 1) / 51
         return float(-(expected * np.log(p)).sum())
 
-    factor = factor_of(outputs, targets)
+    factor = factor_of(outputs, targets, np.ones(50))
     assert loss(factor) <= min(loss(factor * 2**0.25), loss(factor / 2**0.25))
     assert 0.5 < factor < 4
-    assert factor_of(np.full((4, 2), np.nan), np.zeros(4, np.int32)) == 1
+    assert factor_of(np.full((4, 2), np.nan), np.zeros(4, np.int32), np.ones(4)) == 1
     sure = 100.0 * np.eye(2)[[0, 1] * 10]
-    p = probabilities(factor_of(sure, np.array([0, 1] * 10, np.int32)) * sure)
+    p = probabilities(factor_of(sure, np.array([0, 1] * 10, np.int32), np.ones(20)) * sure)
     assert p.max() == pytest.approx(21 / 22, abs=0.01)
 
 

@@ -202,7 +202,7 @@ def test_an_update_takes_the_series_from_any_step_of_their_first_patch() -> None
         for start in range(starts)
     }
     found = set()
-    for x, lengths, targets in itertools.islice(training.batches(), 40):
+    for x, lengths, targets, _ in itertools.islice(training.batches(), 40):
         for n, (T, i) in enumerate(zip(lengths.tolist(), targets.tolist(), strict=True)):
             found.add((i, tuple(x[:T, n].ravel().tolist())))
     assert found == expected
@@ -212,7 +212,9 @@ def test_the_epochs_follow_from_the_count_of_series(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(Training, "input", lambda _, values: values)  # it takes a second for many series
     ready = prepared(hidden=1)
     for count, epochs in ((1, 1600), (50, 226), (270, 97), (40_000, 10)):
-        training = Training(ready.params, ready.task, 1, [np.zeros((1, 1))] * count, np.zeros(count, np.int32))
+        training = Training(
+            ready.params, ready.task, 1, [np.zeros((1, 1))] * count, np.zeros(count, np.int32), np.ones(count)
+        )
         assert training.total == epochs * training.per_epoch
 
 
@@ -223,7 +225,7 @@ def test_an_epoch_takes_each_series_once(count: int, batch: int, sizes: list[int
     series = [Series(np.ones((1 + i % 4, 1)), str(i), "s") for i in range(count)]
     training = prepared(series, batch=batch).training()
     assert training.per_epoch == len(sizes)
-    batches = [targets.tolist() for _, _, targets in itertools.islice(training.batches(), 3 * len(sizes))]
+    batches = [targets.tolist() for _, _, targets, _ in itertools.islice(training.batches(), 3 * len(sizes))]
     epochs = [batches[i : i + len(sizes)] for i in range(0, len(batches), len(sizes))]
     for epoch in epochs:
         assert sorted(map(len, epoch), reverse=True) == sizes
@@ -298,8 +300,10 @@ def test_the_seed_decides_the_weights_and_the_draws(backend: Backend) -> None:
     assert losses[0] == losses[1] != losses[2]
 
 
-def test_balanced_weights_give_each_label_the_same_share() -> None:
-    ready = prepared(imbalanced(2, 6), balance=True, batch=8, dropout=0.0, noise=0.0)
+def test_the_loss_has_the_weights_of_the_series() -> None:
+    ready = prepared(imbalanced(2, 6), batch=8, dropout=0.0, noise=0.0)
+    weights = [3.0 if each.label == ready.classes.index("quick") else 1.0 for each in ready.series]
+    ready.series = [replace(each, weight=weight) for each, weight in zip(ready.series, weights, strict=True)]
     training = ready.training()
     y = training.network.outputs([*map(training.input, training._values)])
     nats = np.log(np.exp(y).sum(axis=1)) - y[np.arange(8), targets_of(ready.series)]

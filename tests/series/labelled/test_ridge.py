@@ -57,13 +57,27 @@ def test_the_penalty_has_the_lowest_error_of_left_out_parts(labels: int, weighte
             every[part] = predicted(np.setdiff1d(np.arange(15), part), part, penalty)
         return every
 
-    solved = solve(features, targets, y.shape[1], parts, weighted=weighted)
+    solved = solve(features, targets, y.shape[1], parts, np.ones(len(targets)), weighted=weighted)
     assert solved.penalty == min(ridge._PENALTIES, key=lambda each: float(np.square(left_out(each) - y).sum()))
     np.testing.assert_allclose(solved.left_out, left_out(solved.penalty), atol=1e-6)
     mean, deviation = solved.scale
     got = ((features - mean) / deviation) @ np.asarray(solved.linear.W, float) + np.asarray(solved.linear.b)
     every = np.arange(15)
     np.testing.assert_allclose(got, predicted(every, every, solved.penalty), atol=1e-4)
+
+
+@pytest.mark.parametrize("labels", [0, 3])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_a_weight_of_two_counts_as_a_second_copy(labels: int, weighted: bool) -> None:
+    rng = np.random.default_rng(0)
+    features, weights = rng.normal(2, 3, size=(12, 20)), np.array([1.0, 2.0] * 6)
+    targets = (np.arange(12) % labels).astype(np.int32) if labels else rng.normal(size=12).astype(np.float32)
+    twice = np.repeat(np.arange(12), weights.astype(int))
+    one = solve(features, targets, max(labels, 1), [], weights, weighted=weighted)
+    two = solve(features[twice], targets[twice], max(labels, 1), [], np.ones(18), weighted=weighted)
+    np.testing.assert_allclose(one.scale, two.scale, rtol=1e-9)
+    np.testing.assert_allclose(one.linear.W, two.linear.W, atol=1e-5)
+    np.testing.assert_allclose(one.linear.b, two.linear.b, atol=1e-5)
 
 
 def test_few_features_that_tell_are_found_among_many() -> None:
@@ -75,7 +89,7 @@ def test_few_features_that_tell_are_found_among_many() -> None:
     parts = [np.arange(k, 30, 5) for k in range(5)]
     right = []
     for weighted in (False, True):
-        solved = solve(features[:30], targets[:30], 2, parts, weighted=weighted)
+        solved = solve(features[:30], targets[:30], 2, parts, np.ones(30), weighted=weighted)
         z = (features[30:] - solved.scale[0]) / solved.scale[1]
         right.append(np.mean((z @ np.asarray(solved.linear.W)).argmax(axis=1) == targets[30:]))
     assert right[0] < 0.75

@@ -9,7 +9,7 @@ import numpy as np
 
 from tests.series.waves import waves
 from xrnn.arrays.select import use_backend
-from xrnn.series.labelled.base import Task, classes_of, targets_of
+from xrnn.series.labelled.base import Task, classes_of, targets_of, weights_of
 from xrnn.series.labelled.estimators import Classifier, LabelledEstimator
 from xrnn.series.labelled.recurrent import Training
 from xrnn.series.one_series import Series
@@ -29,9 +29,8 @@ class Prepared:
 
     def training(self, backend: Any = "numpy", patch: int = 1) -> Training:
         with use_backend(backend):
-            return Training(
-                self.params, self.task, patch, [each.values for each in self.series], targets_of(self.series)
-            )
+            values, weights = [each.values for each in self.series], weights_of(self.series)
+            return Training(self.params, self.task, patch, values, targets_of(self.series), weights)
 
 
 def prepared(series: list[Series] | None = None, kind: type[LabelledEstimator] = Classifier, **params: Any) -> Prepared:
@@ -40,7 +39,7 @@ def prepared(series: list[Series] | None = None, kind: type[LabelledEstimator] =
     labels = [each.label for each in series]
     if kind is Classifier:
         classes = classes_of(labels)
-        task = Task(len(classes), checked.balance)
+        task = Task(len(classes))
         targets = np.array([classes.index(each) for each in labels], np.int32)
     else:
         classes, task = [], Task(outputs=1)

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields, replace
-from typing import Any, Final, NamedTuple, Self
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, ClassVar, Final, NamedTuple, Self
 
 import numpy as np
 
@@ -24,12 +24,15 @@ AUTO: Final = "auto"  # the kind of model that is the best of all
 TEST: Final = (0.25, 1)
 _PARTS: Final = (5, 4)  # to leave out one after the other: their number, and the spawn key
 _LEAST_CHANGES: Final = 10  # of a channel: with fewer, values may rise or fall by chance
+NO_OPTION: Final = {"option": False}  # of a field: a parameter that the commands don't have
 _FACTORS: Final = 2.0 ** np.arange(-10, 10, 0.25)  # of the outputs for labels
 
 
 @dataclass(eq=False, kw_only=True)
 class Parameters:
     """The parameters that Classifier, whose docstring describes them, and Regressor share."""
+
+    of_all: ClassVar = ("model", "seed", "class_weight", "channels_first")  # used by all kinds of models
 
     model: str = AUTO
     cell: str = "gru"
@@ -44,10 +47,11 @@ class Parameters:
     batch: int = 32
     epochs: int | None = None
     seed: int = 0
+    channels_first: bool = field(default=False, metadata=NO_OPTION)
 
     def of_recurrent(self) -> str:
         """The name of the first parameter that is set and that only recurrent models use; empty if there is none."""
-        others = [each for each in fields(self) if each.init and each.name not in ("model", "seed")]
+        others = [each for each in fields(self) if each.init and each.name not in self.of_all]
         return next((each.name for each in others if getattr(self, each.name) != each.default), "")
 
 
@@ -55,7 +59,6 @@ class Task(NamedTuple):
     """What a model learns."""
 
     outputs: int  # 1 for numbers to predict, else the number of labels
-    balance: bool = False  # True: all labels have the same total weight in the loss
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -110,13 +113,13 @@ class Candidate:
     left_out: HostArray
     fit: Callable[[], FittedModel]
 
-    def fit_calibrated(self, targets: HostArray) -> FittedModel:
+    def fit_calibrated(self, targets: HostArray, weights: HostArray) -> FittedModel:
         """The fitted model; for labels, its outputs have the factor that fits their probabilities to left-out series.
 
         Raises ModelError.
         """
         model = self.fit()
-        return model.times(factor_of(self.left_out, targets)) if targets.dtype.kind == "i" else model
+        return model.times(factor_of(self.left_out, targets, weights)) if targets.dtype.kind == "i" else model
 
 
 class Watcher:
@@ -136,7 +139,7 @@ def probabilities(y: HostArray) -> HostArray:
     return e / e.sum(axis=-1, keepdims=True)
 
 
-def factor_of(left_out: HostArray, targets: HostArray) -> float:
+def factor_of(left_out: HostArray, targets: HostArray, weights: HostArray) -> float:
     """The factor of the outputs for labels with the lowest cross-entropy on left-out series (Guo et al., 2017).
 
     A target is not 1 for the true label and 0 for the others, but (n + 1) / (n + K) and 1 / (n + K), as by Platt
@@ -148,6 +151,7 @@ def factor_of(left_out: HostArray, targets: HostArray) -> float:
     if not n:
         return 1.0
     expected = ((targets[tested, None] == np.arange(labels)) * n + 1) / (n + labels)
+    expected *= weights[tested, None]
     losses = [-(expected * np.log(probabilities(y * each).clip(1e-300))).sum() for each in _FACTORS]
     return float(_FACTORS[int(np.argmin(losses))])
 
@@ -155,6 +159,12 @@ def factor_of(left_out: HostArray, targets: HostArray) -> float:
 def targets_of(series: Sequence[Series]) -> HostArray:
     """The targets of a model, (n,): int32 numbers of classes, or float32 numbers of mean 0 and deviation 1."""
     return np.array([each.label for each in series])
+
+
+def weights_of(series: Sequence[Series]) -> HostArray:
+    """The weights of the series in a loss, (n,), with the mean 1."""
+    weights = np.array([each.weight for each in series])
+    return weights / weights.mean()
 
 
 def classes_of(labels: Sequence[Any], *, by_number: bool = False) -> list[Any]:

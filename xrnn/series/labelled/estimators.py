@@ -7,15 +7,15 @@ import sys
 import warnings
 from abc import abstractmethod
 from collections import ChainMap, deque
-from collections.abc import Iterable, Iterator, Mapping, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, ClassVar, Final, Self
 
 import numpy as np
 
 from xrnn.files import quoted
-from xrnn.series.errors import DataError
-from xrnn.series.estimator import RULES, Estimator, one_of, whole
+from xrnn.series.errors import DataError, SettingsError, param
+from xrnn.series.estimator import RULES, Estimator, Rule, one_of, whole
 from xrnn.series.inputs import SeriesLike, Targets, as_numbers, as_row, as_series, refuse_mask
 from xrnn.series.labelled.base import (
     AUTO,
@@ -27,9 +27,12 @@ from xrnn.series.labelled.base import (
     classes_of,
     probabilities,
     steady,
+    targets_of,
+    weights_of,
 )
 from xrnn.series.labelled.kinds import MODELS, candidate_of
 from xrnn.series.one_series import LARGEST, Series, check_same
+from xrnn.series.reading.numbers import as_number
 from xrnn.series.scale import deviation_of
 from xrnn.typing import HostArray
 
@@ -79,23 +82,31 @@ class LabelledEstimator(Parameters, Estimator):
         kind = MODELS[self.model_]
         return kind(params=params, **{name: getattr(self, name) for name in _learnt_by(kind)})
 
-    def _learn(self, params: Self, task: Task, X: Any, targets: HostArray, **learnt: Any) -> Self:
+    def _learn(
+        self, params: Self, task: Task, X: Any, targets: HostArray, weights: HostArray | None, **learnt: Any
+    ) -> Self:
         """Learn from X and the targets, see `targets_of`.
 
-        params   from `check_params`
-        learnt   the attributes that `fit` has learnt from y
+        params    from `check_params`
+        weights   (n,) of the series in the loss; None if all are 1. Series without weight are left out
+        learnt    the attributes that `fit` has learnt from y
         """
-        if getattr(X, "ndim", 0) == 3 and X.shape[2] > X.shape[1]:
+        if not params.channels_first and getattr(X, "ndim", 0) == 3 and X.shape[2] > X.shape[1]:
             read = f"X has shape {X.shape}: expected (n, T, D), that is {X.shape[1]} steps of {X.shape[2]} channels"
-            warnings.warn(f"{read}; if it is (n, channels, T), use X.swapaxes(1, 2), else list(X)", stacklevel=3)
-        given = as_series(X, len(targets))
+            warnings.warn(f"{read}; if it is (n, channels, T), give channels_first=True, else list(X)", stacklevel=3)
+        given = as_series(X, len(targets), channels_first=params.channels_first)
         if given is not X and (like_times := channels_like_times(given)):  # a command has told it about files
             warnings.warn(f"{steady(like_times)} by drop(columns={like_times})", stacklevel=3)
-        series = [replace(each, label=of) for each, of in zip(given, targets, strict=True)]
+        weights = np.ones(len(given)) if weights is None else weights
+        series = [
+            replace(each, label=target, weight=weight)
+            for each, target, weight in zip(given, targets, weights.tolist(), strict=True)
+            if weight
+        ]
         if getattr(X, "ndim", 0) > 1:
             learnt["n_features_in_"] = X.shape[1]  # as in scikit-learn, but the second axis is time
         candidate, learnt["compared_"] = candidate_of(params, task, series, self.watcher)
-        model = candidate.fit_calibrated(targets)
+        model = candidate.fit_calibrated(targets_of(series), weights_of(series))
         patch = getattr(model, "patch_", 1)  # only a recurrent model has patches
         learnt |= {name: getattr(model, name) for name in _learnt_by(type(model))}
         learnt["model_"] = next(name for name, kind in MODELS.items() if kind is type(model))
@@ -109,8 +120,8 @@ class LabelledEstimator(Parameters, Estimator):
 
     def _series_of(self, X: Any, count: int | None = None) -> list[Series]:
         """The series in X, see `as_series`, with the channels of the model.   Raises DataError for other channels."""
-        self._fitted()
-        series = as_series(X, count, self.channel_names_)
+        first = self._fitted().channels_first
+        series = as_series(X, count, self.channel_names_, channels_first=first)
         for each in series:
             check_same(each, self.channels_, self.channel_names_)
         return series
@@ -175,7 +186,7 @@ class Classifier(LabelledEstimator):
 
     model            kind of model: features, ridge regression on summary features of the channels; convolutions, ridge
                      regression on random convolutions; recurrent, recurrent layers; or auto: the best of these on
-                     left-out series, or recurrent if a parameter below other than seed is given, since the other kinds
+                     left-out series, or recurrent if a parameter below up to epochs is given, since the other kinds
                      use none
     cell             type of the recurrent layers, also the name of a registered cell
     hidden           size of the hidden state in each direction, H
@@ -191,30 +202,49 @@ class Classifier(LabelledEstimator):
     batch            series per update
     epochs           passes over the training series; by default 1600 / √series, at least 10
     seed             seed of all random draws: the same seed gives the same results
-    balance          give all labels the same total weight in the loss, so that rare ones count as much
+    channels_first   of arrays, for each series the channels come before the steps: (n, D, T), or a list of (D, Tᵢ), as
+                     in aeon and sktime
+    class_weight     weights of the labels in the loss: balanced, the same total weight for all labels, so that rare
+                     ones count as much; or LABEL=X,LABEL=X, in Python a dict, with 1 for the other labels
 
     After `fit`, `model_` is the kind of the model, `compared_` has the errors of the kinds on left-out series, and
     `losses_` the loss of every update; of a recurrent model, `patch_` is the number of steps in a patch. `save` writes
     the files of `xrnn classify`. Raises ValueError for invalid parameters and data.
     """
 
-    balance: bool = False
+    class_weight: str | Mapping[Any, float] | Sequence[tuple[Any, float]] | None = None
     classes_: HostArray = field(init=False, repr=False)  # the labels, (K,)
+
+    rules: ClassVar = {**LabelledEstimator.rules, "class_weight": Rule("None", lambda value: value is None)}
 
     job = "xrnn series classifier"
     estimator_type = "classifier"
     writer = "xrnn classify"
 
-    def fit(self, X: SeriesLike, y: Targets) -> Self:
-        """Learn from series and their labels."""
+    def check_params(self) -> Self:
+        """The parameters as plain values. `class_weight` is None, "balanced", or pairs of labels and weights."""
+        others = type(self)(**self.get_params() | {"class_weight": None})
+        params = super(Classifier, others).check_params()
+        params.class_weight = _class_weight(self.class_weight)
+        return params
+
+    def fit(self, X: SeriesLike, y: Targets, sample_weight: Any = None) -> Self:
+        """Learn from series and their labels.
+
+        sample_weight   (n,): weights of the series in the loss, from 0; beside those of the labels
+        """
         labels = as_labels(y)
         from_files = isinstance(X, list) and bool(X) and isinstance(X[0], Series)
         classes = classes_of(labels, by_number=from_files)
         if len(classes) < 2:
             raise DataError(f"got {len(classes)} class(es), {quoted(str(classes))}; add series with other labels")
         targets = np.array([classes.index(each) for each in labels], np.int32)
-        params = self.check_params()
-        return self._learn(params, Task(len(classes), params.balance), X, targets, classes_=np.array(classes))
+        params, weights = self.check_params(), as_weights(sample_weight, len(labels))
+        counted = targets if weights is None else targets[weights > 0]
+        of_labels = _weights_of_labels(params.class_weight, counted, classes)
+        if of_labels is not None:
+            weights = of_labels[targets] * (1 if weights is None else weights)
+        return self._learn(params, Task(len(classes)), X, targets, weights, classes_=np.array(classes))
 
     def predict(self, X: SeriesLike) -> HostArray:
         """The likeliest label of each series, (n,)."""
@@ -225,10 +255,11 @@ class Classifier(LabelledEstimator):
         """The probabilities of the labels, (n, K) float64."""
         return self._predict(X)
 
-    def score(self, X: SeriesLike, y: Targets) -> float:
+    def score(self, X: SeriesLike, y: Targets, sample_weight: Any = None) -> float:
         """The accuracy."""
         labels = as_labels(y)
-        return float(np.mean(self.predict(self._series_of(X, len(labels))) == labels))
+        right = self.predict(self._series_of(X, len(labels))) == labels
+        return float(np.average(right, weights=as_weights(sample_weight, len(labels))))
 
     @property
     def _outputs(self) -> int:
@@ -245,7 +276,7 @@ class Regressor(LabelledEstimator):
         regressor = Regressor().fit(X, y)    # X (n, T), (n, T, D), or a list of (Tᵢ, D); y: n numbers
         regressor.predict(X_new)             # (n,)
 
-    The parameters are those of Classifier, without `balance`. `save` writes the files of `xrnn regress`. Raises
+    The parameters are those of Classifier, without `class_weight`. `save` writes the files of `xrnn regress`. Raises
     ValueError for invalid parameters and data.
     """
 
@@ -257,25 +288,31 @@ class Regressor(LabelledEstimator):
     writer = "xrnn regress"
     _outputs = 1
 
-    def fit(self, X: SeriesLike, y: Targets) -> Self:
-        """Learn from series and their numbers."""
+    def fit(self, X: SeriesLike, y: Targets, sample_weight: Any = None) -> Self:
+        """Learn from series and their numbers.
+
+        sample_weight   (n,): weights of the series in the loss, from 0
+        """
         numbers = as_targets(y)
         if not numbers.size or np.ptp(numbers) <= 1e-12 * np.abs(numbers).max():
             got = f"got {len(numbers)} sample(s) without different targets"
             raise DataError(f"{got}; add series with other targets")
-        mean, deviation = float(numbers.mean()), float(deviation_of(numbers))
+        weights = as_weights(sample_weight, len(numbers))
+        counted = numbers if weights is None else numbers[weights > 0]
+        mean, deviation = float(counted.mean()), float(deviation_of(counted)) or 1.0
         targets = ((numbers - mean) / deviation).astype(np.float32)
         learnt = {"target_mean_": mean, "target_deviation_": deviation}
-        return self._learn(self.check_params(), Task(outputs=1), X, targets, **learnt)
+        return self._learn(self.check_params(), Task(outputs=1), X, targets, weights, **learnt)
 
     def predict(self, X: SeriesLike) -> HostArray:
         """The number of each series, (n,) float64."""
         return self._predict(X)
 
-    def score(self, X: SeriesLike, y: Targets) -> float:
+    def score(self, X: SeriesLike, y: Targets, sample_weight: Any = None) -> float:
         """R²; nan if all numbers in y are equal."""
         numbers = as_targets(y)
-        return r_squared(numbers, self.predict(self._series_of(X, len(numbers))))
+        predicted = self.predict(self._series_of(X, len(numbers)))
+        return r_squared(numbers, predicted, as_weights(sample_weight, len(numbers)))
 
     def _decoded(self, y: HostArray) -> HostArray:
         return self.target_mean_ + self.target_deviation_ * y[:, 0]
@@ -333,7 +370,63 @@ def _column(y: Any) -> Any:
     return y
 
 
-def r_squared(targets: HostArray, predicted: HostArray) -> float:
-    """1 - Σ error² / Σ (target - mean target)²; NaN if all targets are equal."""
+def r_squared(targets: HostArray, predicted: HostArray, weights: HostArray | None = None) -> float:
+    """1 - Σ error² / Σ (target - mean target)², with weights; NaN if all targets are equal."""
     deviation = deviation_of(targets)
-    return 1 - float(np.square((targets - predicted) / deviation).mean()) if deviation else math.nan
+    if not deviation:
+        return math.nan
+    # in deviations, so that squares of very small numbers are not 0
+    spread = np.average(np.square((targets - np.average(targets, weights=weights)) / deviation), weights=weights)
+    error = np.average(np.square((targets - predicted) / deviation), weights=weights)
+    return 1 - float(error / spread) if spread else math.nan
+
+
+def as_weights(given: Any, count: int) -> HostArray | None:
+    """The weights of series, (n,) float64; one number stands for all of them.   Raises ValueError."""
+    if given is None:
+        return None
+    weights = as_numbers(given, "sample_weight")
+    if weights.shape not in ((), (count,)):
+        # scikit-learn's words, which its checks expect
+        raise ValueError(
+            f"sample_weight has shape {weights.shape}, but y has {count} values; Sample weights must be 1D array or "
+            "scalar: give one for each series"
+        )
+    weights = np.broadcast_to(weights, (count,))
+    if not (np.isfinite(weights) & (weights >= 0)).all() or not weights.any():
+        raise ValueError("sample_weight must hold numbers from 0, and one above 0; correct it")
+    return weights
+
+
+def _class_weight(given: Any) -> Any:
+    """None, "balanced", or pairs of labels and weights.   Raises SettingsError."""
+    expected = "expected balanced, or a number from 0 for each named label, such as worn=3,good=1"
+    if given is None or (isinstance(given, str) and given in ("", "balanced")):
+        return given or None
+    if isinstance(given, str):
+        parts = [each.rpartition("=") for each in given.split(",")]
+        given = [(label.strip(), as_number(weight)) for label, _, weight in parts]
+    try:
+        pairs = tuple((label, float(weight)) for label, weight in (given.items() if hasattr(given, "items") else given))
+    except (TypeError, ValueError):
+        pairs = ()
+    labels = [label.item() if isinstance(label, np.generic) else label for label, _ in pairs]
+    if not pairs or not all(map(_is_label, labels)) or not all(0 <= weight < math.inf for _, weight in pairs):
+        raise SettingsError(f"{param('class_weight')} is {quoted(repr(given))}: {expected}")
+    return tuple(zip(labels, [weight for _, weight in pairs], strict=True))
+
+
+def _weights_of_labels(given: Any, targets: HostArray, classes: list[Any]) -> HostArray | None:
+    """The weight of each class, (K,); None if all are 1.   Raises SettingsError for a label that is not in y."""
+    if given is None:
+        return None
+    if given == "balanced":
+        return len(targets) / (len(classes) * np.bincount(targets, minlength=len(classes)).clip(1))
+    weights = dict(given)
+    if strange := [each for each in weights if each not in classes]:
+        got = f"{param('class_weight')} has the label {quoted(repr(strange[0]))}, which no series has"
+        raise SettingsError(f"{got}; the labels are {quoted(', '.join(map(str, classes)))}")
+    of_classes = np.array([weights.get(each, 1.0) for each in classes])
+    if not of_classes.any():
+        raise SettingsError(f"{param('class_weight')} is 0 for all labels; give one a weight above 0")
+    return of_classes

@@ -18,6 +18,7 @@ from xrnn.series.labelled.base import (
     parts_of,
     probabilities,
     targets_of,
+    weights_of,
 )
 from xrnn.series.labelled.convolutions import Convolutions
 from xrnn.series.labelled.features import Features
@@ -49,7 +50,7 @@ def candidate_of(
         return MODELS[params.model].candidate(params, task, series, watcher), {}
     if params.of_recurrent():
         return Recurrent.candidate(params, task, series, watcher), {}
-    targets, compared = targets_of(series), {}
+    targets, weights, compared = targets_of(series), weights_of(series), {}
     best, lowest = None, np.full(len(series), np.nan)
     watcher.tell("comparing kinds of models on series that they leave out")
     in_parts = {i for part in parts_of(series, params.seed) for i in part.tolist()}
@@ -59,10 +60,10 @@ def candidate_of(
         watcher.tell(f"  never left out, since no other series has the label: {names}")
     for name, kind in MODELS.items():
         candidate = kind.candidate(params, task, series, watcher)
-        losses, error, shown = _tested(candidate.left_out, targets)
+        losses, error, shown = _tested(candidate.left_out, targets, weights)
         compared[name] = error
         watcher.tell(f"  --model {name}: {shown}")
-        if best is None or _is_better(losses, lowest):
+        if best is None or _is_better(losses, lowest, weights):
             best, lowest = candidate, losses
         if not error > 0:  # also NaN: nothing was tested
             break
@@ -70,7 +71,7 @@ def candidate_of(
     return best, {name: error for name, error in compared.items() if not np.isnan(error)}
 
 
-def _tested(left_out: HostArray, targets: HostArray) -> tuple[HostArray, float, str]:
+def _tested(left_out: HostArray, targets: HostArray, weights: HostArray) -> tuple[HostArray, float, str]:
     """The loss of each left-out series, NaN for the others; the error; and the error in words.
 
     For labels, the loss is the cross-entropy, and the error the share of wrong ones; for numbers of deviation 1, both
@@ -83,15 +84,20 @@ def _tested(left_out: HostArray, targets: HostArray) -> tuple[HostArray, float, 
         return losses, np.nan, "no answers about left-out series"
     if targets.dtype.kind == "f":
         losses[tested] = np.square(y[:, 0] - expected)
-        error = float(losses[tested].mean())
+        error = float(np.average(losses[tested], weights=weights[tested]))
         return losses, error, f"squared error {error:.3f} (1 for the mean)"
-    p = probabilities(y * factor_of(left_out, targets))
+    p = probabilities(y * factor_of(left_out, targets, weights))
     losses[tested] = -np.log(p[np.arange(len(y)), expected].clip(1e-300))
     wrong = int((y.argmax(axis=1) != expected).sum())
     return losses, wrong / len(y), f"{wrong:,} of {len(y):,} wrong"
 
 
-def _is_better(losses: HostArray, others: HostArray) -> bool:
+def _is_better(losses: HostArray, others: HostArray, weights: HostArray) -> bool:
     """Whether the mean loss is lower by more than a standard error, over the series that both have left out."""
-    gains = (others - losses)[~np.isnan(others - losses)]
-    return bool(gains.size > 1 and gains.mean() > gains.std(ddof=1) / np.sqrt(gains.size))
+    both = ~np.isnan(others - losses)
+    gains, n = (others - losses)[both], int(both.sum())
+    if n < 2:
+        return False
+    shares = weights[both] / weights[both].sum()
+    gain = shares @ gains
+    return bool(gain > np.sqrt(np.square(shares) @ np.square(gains - gain) * n / (n - 1)))

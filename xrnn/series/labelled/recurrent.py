@@ -16,7 +16,7 @@ from xrnn.layers.dropout import Dropout
 from xrnn.layers.linear import Linear
 from xrnn.layers.network import Network
 from xrnn.layers.stack import Stack
-from xrnn.losses import balanced_weights, mean_squared_error, softmax_cross_entropy
+from xrnn.losses import mean_squared_error, softmax_cross_entropy
 from xrnn.optim import Adam, clip_grad_norm, cosine
 from xrnn.sequences import batches, pad
 from xrnn.series.errors import DivergedError, param
@@ -31,6 +31,7 @@ from xrnn.series.labelled.base import (
     parts_of,
     probabilities,
     targets_of,
+    weights_of,
 )
 from xrnn.series.one_series import Series
 from xrnn.series.scale import Scale
@@ -75,19 +76,19 @@ class Recurrent(FittedModel):
 
     @classmethod
     def candidate(cls, params: Parameters, task: Task, series: list[Series], watcher: Watcher) -> Candidate:
-        targets = targets_of(series)
+        targets, weights = targets_of(series), weights_of(series)
         is_classifier = targets.dtype.kind == "i"
         is_compared = params.model == AUTO and not params.of_recurrent()
         tested = choose(params, task, series, watcher, always=is_classifier or is_compared)
 
         def fit() -> FittedModel:
-            training = Training(params, task, tested.patch, scaled(series, tested.scaling), targets)
-            weights = sum(each.size for each in training.network.params)
+            training = Training(params, task, tested.patch, scaled(series, tested.scaling), targets, weights)
+            count = sum(each.size for each in training.network.params)
             cell = CELLS[params.cell].__name__
             kind = cell if params.one_way else f"bidirectional {cell}"
             title = f"{kind} layer" if params.layers == 1 else f"{kind} layers"
             options = f"--patch {tested.patch} --scaling {tested.scaling}"
-            watcher.tell(f"model: {params.layers} {title} of {params.hidden}, {weights:,} weights; {options}")
+            watcher.tell(f"model: {params.layers} {title} of {params.hidden}, {count:,} weights; {options}")
             watcher.run(training, training.length)
             model = cls(
                 params=params,
@@ -174,11 +175,11 @@ def _test(
 
     The outputs for labels grow with each update, so they are divided by their size on the series of the training.
     """
-    values, targets = scaled(series, scaling), targets_of(series)
+    values, targets, weights = scaled(series, scaling), targets_of(series), weights_of(series)
     left_out, errors = np.full((len(series), task.outputs), np.nan), []
     for part in parts:
         rest = np.setdiff1d(np.arange(len(series)), part)
-        training = Training(params, task, size, [values[i] for i in rest], targets[rest])
+        training = Training(params, task, size, [values[i] for i in rest], targets[rest], weights[rest])
         training.total = max(1, round(_SHARE * min(training.length, training.total)))
         try:
             training.run(training.total)
@@ -186,11 +187,12 @@ def _test(
             return math.inf, np.full_like(left_out, np.nan)
         y = training.network.outputs([training.input(values[i]) for i in part])
         if targets.dtype.kind == "f":
-            errors.append(float(np.square(y[:, 0] - targets[part]).mean()))
+            of_series = np.square(y[:, 0] - targets[part])
             left_out[part] = y
         else:
-            errors.append(float(1 - probabilities(y)[np.arange(len(y)), targets[part]].mean()))
+            of_series = 1 - probabilities(y)[np.arange(len(y)), targets[part]]
             left_out[part] = y / training.size()
+        errors.append(float(np.average(of_series, weights=weights[part])))
     return float(np.mean(errors)), left_out
 
 
@@ -276,6 +278,7 @@ class Training:
 
     values      of the series, (T, D) each
     targets     (n,), see `targets_of`
+    weights     (n,): of the series in the loss
 
     losses      one per update, up to the last `read_losses`
     per_epoch   updates in an epoch
@@ -283,15 +286,21 @@ class Training:
     length      updates of a complete training
     """
 
-    def __init__(self, params: Parameters, task: Task, patch: int, values: list[HostArray], targets: HostArray) -> None:
+    def __init__(
+        self,
+        params: Parameters,
+        task: Task,
+        patch: int,
+        values: list[HostArray],
+        targets: HostArray,
+        weights: HostArray,
+    ) -> None:
         self._params, self._patch = params, patch
-        self._values, self._targets = values, targets
+        self._values, self._targets, self._weights = values, targets, weights.astype(np.float32)
         self.scale = Scale.of(patches(each, patch) for each in values)
         self._inputs = [self.input(each) for each in values]
         self.network = SeriesNetwork.new(params, len(self.scale.mean), task.outputs)
-        self._class_weight = None
-        if task.balance:
-            self._class_weight = self.network.backend.asarray(balanced_weights(targets, task.outputs))
+        self._is_weighted = np.ptp(weights) > 0
         linear_lr = _LINEAR_RATE[targets.dtype.kind] * params.lr
         self._optimizer = Adam([self.network.stack, {"layers": [self.network.linear], "lr": linear_lr}], params.lr)
         self.per_epoch = -(-len(values) // params.batch)
@@ -310,12 +319,12 @@ class Training:
         y = self.network.outputs(self._inputs)
         return max(float(np.sqrt(np.square(y - y.mean(axis=1, keepdims=True)).mean())), 1e-30)
 
-    def batches(self) -> Iterator[tuple[HostArray, HostArray, HostArray]]:
-        """x (T, N, D), lengths (N,) and targets (N,) of each update. An epoch takes each series once, in a new order.
+    def batches(self) -> Iterator[tuple[HostArray, HostArray, HostArray, HostArray]]:
+        """x (T, N, D), lengths, targets and weights (N,) of each update.
 
-        An update cuts a random number of steps from the start of a series, fewer than a patch, so that the network does
-        not depend on where the patches begin. A complete patch must be left. The same idea: window slicing (Le Guennec
-        et al., 2016).
+        An epoch takes each series once, in a new order. An update cuts a random number of steps from the start of a
+        series, fewer than a patch, so that the network does not depend on where the patches begin. A complete patch
+        must be left. The same idea: window slicing (Le Guennec et al., 2016).
         """
         params, steps = self._params, np.array([len(each) for each in self._inputs])
         starts = (np.array([len(each) for each in self._values]) - self._patch + 1).clip(1, self._patch)
@@ -326,7 +335,7 @@ class Training:
             x, lengths = pad([self.input(self._values[i][cut:]) if cut else self._inputs[i] for i, cut in parts])
             if params.noise:
                 x += np.float32(params.noise) * self._rng(_NOISE, update).standard_normal(x.shape, dtype=np.float32)
-            yield x, lengths, self._targets[chosen]
+            yield x, lengths, self._targets[chosen], self._weights[chosen]
 
     def _rng(self, *key: int) -> np.random.Generator:
         return np.random.default_rng(np.random.SeedSequence(self._params.seed, spawn_key=key))
@@ -348,14 +357,15 @@ class Training:
 
     def step(self, *batch: HostArray) -> None:
         """Forward, backward, update. It does not wait for the device: the batch is sent there, the loss stays there."""
-        x, lengths, targets = map(self.network.backend.asarray, batch)
+        x, lengths, targets, weights = map(self.network.backend.asarray, batch)
         # An overflow shows in the loss, which `read_losses` checks.
         with np.errstate(over="ignore", invalid="ignore"):
             y = self.network.forward(x, lengths)
+            weight = weights if self._is_weighted else None
             if self._targets.dtype.kind == "f":
-                loss, dy = mean_squared_error(y, targets[:, None])
+                loss, dy = mean_squared_error(y, targets[:, None], weight=weight)
             else:
-                loss, dy = softmax_cross_entropy(y, targets, class_weight=self._class_weight)
+                loss, dy = softmax_cross_entropy(y, targets, weight=weight)
             self.network.backward(dy)
             clip_grad_norm(self._optimizer.grads, _MAX_NORM)
             self._optimizer.lr = self._params.lr * max(_LOWEST, cosine(self._optimizer.steps + 1, self.total))

@@ -22,6 +22,7 @@ from xrnn.series.labelled.base import (
     groups_of,
     parts_of,
     targets_of,
+    weights_of,
 )
 from xrnn.series.one_series import Series
 from xrnn.series.scale import Scale
@@ -61,7 +62,7 @@ class RidgeModel(FittedModel):
         scale = Scale.of(each.values for each in used)
         features, learnt = cls.learn([scale.apply(each.values) for each in used], params.seed)
         parts = parts_of(used, params.seed)
-        solved = solve(features, targets_of(used), task.outputs, parts, weighted=cls.weighted)
+        solved = solve(features, targets_of(used), task.outputs, parts, weights_of(used), weighted=cls.weighted)
 
         def fit() -> FittedModel:
             model = f"model: ridge regression on {features.shape[1]:,} {cls.called} of {len(used):,} series"
@@ -124,12 +125,19 @@ class Solved:
 
 
 def solve(
-    features: HostArray, targets: HostArray, outputs: int, parts: Sequence[HostArray], *, weighted: bool = False
+    features: HostArray,
+    targets: HostArray,
+    outputs: int,
+    parts: Sequence[HostArray],
+    weights: HostArray,
+    *,
+    weighted: bool = False,
 ) -> Solved:
     """The ridge regression with the penalty that has the lowest squared error on left-out parts of the series.
 
     features   (n, F);   targets   (n,): numbers, or labels as indices;   outputs   1, or the number of labels
     parts      indices of the series to leave out, part by part
+    weights    (n,): of the series in the squared error
     weighted   multiply each feature by the share of its variance that the targets explain, so that a few features that
                tell the labels apart are not lost among many that don't. The share is computed without the left-out part
     """
@@ -138,35 +146,39 @@ def solve(
     left_out = np.full((len(_PENALTIES), *y.shape), np.nan)
     for part in parts:
         rest = np.setdiff1d(np.arange(len(y)), part)
-        regression = _Regression(features[rest], y[rest], weighted)
+        regression = _Regression(features[rest], y[rest], weights[rest], weighted)
         for each, penalty in zip(left_out, _PENALTIES, strict=True):
             W, b = regression.solution(penalty)
             each[part] = _standardised(features[part], *regression.scale) @ W + b
     best = 0
     if parts:
-        best = int(np.nanmean(np.square(left_out - y), axis=(1, 2)).argmin())
+        best = int(np.nansum(np.square(left_out - y) * weights[:, None], axis=(1, 2)).argmin())
     penalty = float(_PENALTIES[best]) if parts else 1.0
-    regression, backend = _Regression(features, y, weighted), get_backend()
+    regression, backend = _Regression(features, y, weights, weighted), get_backend()
     linear = Linear(*(backend.asarray(np.float32(each)) for each in regression.solution(penalty)))
     return Solved(linear, regression.scale, penalty, left_out[best])
 
 
 class _Regression:
-    """Σ (y - target)² + penalty · Σ W² for any penalty. All penalties share one decomposition, of an (n, n) matrix.
+    """Σ weight · (y - target)² + penalty · Σ W² for any penalty.
 
-    scale   mean and deviation of each feature, (2, F)
+    All penalties share one decomposition, of an (n, n) matrix.
+
+    scale   weighted mean and deviation of each feature, (2, F)
     """
 
-    def __init__(self, features: HostArray, y: HostArray, weighted: bool) -> None:
-        mean, deviation = features.mean(axis=0, dtype=float), features.std(axis=0, dtype=float)
+    def __init__(self, features: HostArray, y: HostArray, weights: HostArray, weighted: bool) -> None:
+        mean = np.average(features.astype(float), axis=0, weights=weights)
+        deviation = np.sqrt(np.average(np.square(features - mean), axis=0, weights=weights))
         # The rounding errors of a constant feature are no deviation
         self.scale = np.array([mean, np.where(deviation > 1e-6 * np.abs(mean), deviation, 1.0)])
-        x, self._y_mean = _standardised(features, *self.scale), y.mean(axis=0)
-        self._weights = _explained(x, y) if weighted else np.ones(x.shape[1])
-        self._x = x * self._weights
+        x, self._y_mean = _standardised(features, *self.scale), np.average(y, axis=0, weights=weights)
+        self._weights = _explained(x, y, weights) if weighted else np.ones(x.shape[1])
+        roots = np.sqrt(weights)[:, None]
+        self._x = roots * x * self._weights
         values, self._vectors = np.linalg.eigh(self._x @ self._x.T)
         self._values = values.clip(0)
-        self._rotated = self._vectors.T @ (y - self._y_mean)
+        self._rotated = self._vectors.T @ (roots * (y - self._y_mean))
 
     def solution(self, penalty: float) -> tuple[HostArray, HostArray]:
         """W (F, outputs) for standardised features, and b (outputs,)."""
@@ -174,19 +186,20 @@ class _Regression:
         return self._weights[:, None] * W, self._y_mean
 
 
-def _explained(x: HostArray, y: HostArray) -> HostArray:
+def _explained(x: HostArray, y: HostArray, weights: HostArray) -> HostArray:
     """The share of the variance of each standardised feature that y explains, divided by the root mean square: (F,).
 
-    For labels it is the correlation ratio (Fisher, 1925), Σ of n · mean² over the labels, divided by the series; for
-    numbers, the squared correlation.
+    For labels it is the correlation ratio (Fisher, 1925), Σ of weight · mean² over the labels, divided by the total
+    weight; for numbers, the squared correlation.
     """
-    centred = y - y.mean(axis=0)
-    norms = np.square(centred).sum(axis=0)
+    w = weights[:, None]
     if y.shape[1] == 1:
-        shares = np.square(x.T @ centred)[:, 0] / max(float(norms[0]) * len(x), 1e-30)
+        centred = y - np.average(y, weights=weights)
+        norm = float((w * centred**2).sum())
+        shares = np.square(x.T @ (w * centred))[:, 0] / max(norm * weights.sum(), 1e-30)
     else:
-        counts = (y > 0).sum(axis=0).clip(1)
-        shares = (np.square(x.T @ (y > 0)) / counts).sum(axis=1) / len(x)
+        of_label = w * (y > 0)
+        shares = (np.square(x.T @ of_label) / of_label.sum(axis=0).clip(1e-30)).sum(axis=1) / weights.sum()
     return shares / max(float(np.sqrt(np.square(shares).mean())), 1e-30)
 
 
