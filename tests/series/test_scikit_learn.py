@@ -18,15 +18,20 @@ _LENGTH = "a series of another length than those of fit is valid: features are s
 _SHORT = "a series of one step is refused, since it has no change to learn, in words of its own"
 _NAMES = "the columns of a DataFrame are steps, which may have other names in predict"
 _FLOAT32 = "the model computes in float32: the last bits depend on the other series of the batch"
+_COPIES = (
+    "the random draws and the parts that are left out depend on the number of series, so a copy is no weight of two"
+)
 EXPECTED: dict[type, dict[str, str]] = {
     Classifier: {
         "check_n_features_in_after_fitting": _LENGTH,
         "check_classifiers_train": _LENGTH,
+        "check_sample_weight_equivalence_on_dense_data": _COPIES,
         "check_dataframe_column_names_consistency": _NAMES,
     },
     Regressor: {
         "check_n_features_in_after_fitting": _LENGTH,
         "check_methods_subset_invariance": _FLOAT32,
+        "check_sample_weight_equivalence_on_dense_data": _COPIES,
         "check_dataframe_column_names_consistency": _NAMES,
     },
     Forecaster: {

@@ -556,7 +556,7 @@ def test_weights_of_labels_are_those_of_their_series(params: dict[str, Any]) -> 
     X = [rng.normal(label == "rare", 3.0, (12, 2)) for label in y]
     plain, heavy = (Classifier(**params, class_weight=each).fit(X, y) for each in (None, {"rare": 5}))
     of_rare = 1
-    assert heavy.predict_proba(X)[:, of_rare].mean() > plain.predict_proba(X)[:, of_rare].mean() + 0.1
+    assert heavy.predict_proba(X)[:, of_rare].mean() > plain.predict_proba(X)[:, of_rare].mean() + 0.02
     same = Classifier(**params).fit(X, y, sample_weight=[1 if each == "often" else 5 for each in y])
     np.testing.assert_array_equal(same.predict_proba(X), heavy.predict_proba(X))
     balanced = Classifier(**params, class_weight="balanced").fit(X, y)
@@ -597,9 +597,9 @@ def test_bad_weights_of_labels_get_one_line(given: Any, words: str) -> None:
     ("weight", "words"),
     [
         ([1, 2], "has shape (2,), but y has 12 values; Sample weights must be 1D array or scalar"),
-        ([*[1] * 11, -1], "must hold numbers from 0, and one above 0; correct it"),
-        ([np.nan] * 12, "must hold numbers from 0, and one above 0; correct it"),
-        (0, "must hold numbers from 0, and one above 0; correct it"),
+        ([*[1] * 11, -1], "must hold numbers from 0, and not all of them zero; correct it"),
+        ([np.nan] * 12, "must hold numbers from 0, and not all of them zero; correct it"),
+        (0, "must hold numbers from 0, and not all of them zero; correct it"),
     ],
 )
 def test_bad_weights_of_series_get_one_line(weight: Any, words: str) -> None:

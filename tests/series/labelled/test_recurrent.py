@@ -202,7 +202,7 @@ def test_an_update_takes_the_series_from_any_step_of_their_first_patch() -> None
         for start in range(starts)
     }
     found = set()
-    for x, lengths, targets, _ in itertools.islice(training.batches(), 40):
+    for x, lengths, targets in itertools.islice(training.batches(), 40):
         for n, (T, i) in enumerate(zip(lengths.tolist(), targets.tolist(), strict=True)):
             found.add((i, tuple(x[:T, n].ravel().tolist())))
     assert found == expected
@@ -225,7 +225,7 @@ def test_an_epoch_takes_each_series_once(count: int, batch: int, sizes: list[int
     series = [Series(np.ones((1 + i % 4, 1)), str(i), "s") for i in range(count)]
     training = prepared(series, batch=batch).training()
     assert training.per_epoch == len(sizes)
-    batches = [targets.tolist() for _, _, targets, _ in itertools.islice(training.batches(), 3 * len(sizes))]
+    batches = [targets.tolist() for _, _, targets in itertools.islice(training.batches(), 3 * len(sizes))]
     epochs = [batches[i : i + len(sizes)] for i in range(0, len(batches), len(sizes))]
     for epoch in epochs:
         assert sorted(map(len, epoch), reverse=True) == sizes

@@ -394,7 +394,7 @@ def as_weights(given: Any, count: int) -> HostArray | None:
         )
     weights = np.broadcast_to(weights, (count,))
     if not (np.isfinite(weights) & (weights >= 0)).all() or not weights.any():
-        raise ValueError("sample_weight must hold numbers from 0, and one above 0; correct it")
+        raise ValueError("sample_weight must hold numbers from 0, and not all of them zero; correct it")
     return weights
 
 

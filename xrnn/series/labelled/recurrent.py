@@ -319,8 +319,8 @@ class Training:
         y = self.network.outputs(self._inputs)
         return max(float(np.sqrt(np.square(y - y.mean(axis=1, keepdims=True)).mean())), 1e-30)
 
-    def batches(self) -> Iterator[tuple[HostArray, HostArray, HostArray, HostArray]]:
-        """x (T, N, D), lengths, targets and weights (N,) of each update.
+    def batches(self) -> Iterator[tuple[HostArray, ...]]:
+        """x (T, N, D), lengths (N,), targets (N,) of each update, and weights (N,) if they are not equal.
 
         An epoch takes each series once, in a new order. An update cuts a random number of steps from the start of a
         series, fewer than a patch, so that the network does not depend on where the patches begin. A complete patch
@@ -335,7 +335,8 @@ class Training:
             x, lengths = pad([self.input(self._values[i][cut:]) if cut else self._inputs[i] for i, cut in parts])
             if params.noise:
                 x += np.float32(params.noise) * self._rng(_NOISE, update).standard_normal(x.shape, dtype=np.float32)
-            yield x, lengths, self._targets[chosen], self._weights[chosen]
+            weights = [self._weights[chosen]] if self._is_weighted else []
+            yield x, lengths, self._targets[chosen], *weights
 
     def _rng(self, *key: int) -> np.random.Generator:
         return np.random.default_rng(np.random.SeedSequence(self._params.seed, spawn_key=key))
@@ -357,11 +358,11 @@ class Training:
 
     def step(self, *batch: HostArray) -> None:
         """Forward, backward, update. It does not wait for the device: the batch is sent there, the loss stays there."""
-        x, lengths, targets, weights = map(self.network.backend.asarray, batch)
+        x, lengths, targets, *weights = map(self.network.backend.asarray, batch)
         # An overflow shows in the loss, which `read_losses` checks.
         with np.errstate(over="ignore", invalid="ignore"):
             y = self.network.forward(x, lengths)
-            weight = weights if self._is_weighted else None
+            weight = weights[0] if weights else None
             if self._targets.dtype.kind == "f":
                 loss, dy = mean_squared_error(y, targets[:, None], weight=weight)
             else:

@@ -194,7 +194,7 @@ def _explained(x: HostArray, y: HostArray, weights: HostArray) -> HostArray:
     """
     w = weights[:, None]
     if y.shape[1] == 1:
-        centred = y - np.average(y, weights=weights)
+        centred = y - np.average(y, axis=0, weights=weights)
         norm = float((w * centred**2).sum())
         shares = np.square(x.T @ (w * centred))[:, 0] / max(norm * weights.sum(), 1e-30)
     else:
