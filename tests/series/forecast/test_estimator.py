@@ -211,6 +211,24 @@ def test_known_columns() -> None:
     )
 
 
+def test_fewer_steps_are_the_first_ones_of_the_forecast() -> None:
+    """The known columns then need values for these steps only."""
+    known = np.random.default_rng(0).random((2, 63, 1))
+    X = np.stack([growth(63), 3 * growth(63)]) + 20 * known[..., 0]
+    forecaster = Forecaster(**SMALL).fit(X[:, :60], known=known[:, :60])
+    expected = forecaster.predict_quantiles(known=known[:, 60:])
+    for got in (
+        forecaster.predict_quantiles(known=known[:, 60:62], horizon=2),
+        forecaster.predict_quantiles(X[:, :60], known=known[:, :62], horizon=2),
+    ):
+        np.testing.assert_array_equal(got, expected[:, :2])
+    np.testing.assert_array_equal(forecaster.predict(known=known[:, 60:61], horizon=1), expected[:, :1, 1])
+    refused(
+        (ValueError, lambda: forecaster.predict(horizon=4), "horizon is 4, but the model was trained for 3; give a lo"),
+        (ValueError, lambda: forecaster.predict(horizon=0), "horizon is 0"),
+    )
+
+
 def test_known_columns_may_be_padded_as_the_series_are() -> None:
     rng = np.random.default_rng(0)
     known, X = rng.random((2, 63, 1)), np.stack([growth(60), growth(60)])

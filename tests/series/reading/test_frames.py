@@ -36,8 +36,8 @@ def quick_fit(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -
 def expected(values: HostArray, **known: HostArray) -> Any:
     """The quantiles (3, 3) by arrays."""
     past: dict[str, Any] = {name: each[None, :40] for name, each in known.items()}
-    fitted = Forecaster(**SMALL).fit(values[None, :40], **past)
-    return fitted.predict_quantiles(**{k: v[None, 40:] for k, v in known.items()})[0]
+    ahead: dict[str, Any] = {name: each[None, 40:] for name, each in known.items()}
+    return Forecaster(**SMALL).fit(values[None, :40], **past).predict_quantiles(**ahead)[0]
 
 
 def test_a_series_gets_a_series_with_the_next_times() -> None:
@@ -482,6 +482,14 @@ def test_numbers_as_text_in_a_frame(caplog: pytest.LogCaptureFixture) -> None:
     X["v"] = "1,000"
     with pytest.raises(ValueError, match=r"^X, column v: '1,000' may be 1 or 1000; convert the column to numbers$"):
         Forecaster(**SMALL).fit(X)
+
+
+def test_fewer_steps_have_their_times() -> None:
+    y = pandas.Series(growth(40), QUARTERS[:40])
+    forecaster = Forecaster(**SMALL).fit(y)
+    got = forecaster.predict(horizon=2)
+    assert [*got.index] == [*QUARTERS[40:42]]
+    np.testing.assert_array_equal(got, forecaster.predict()[:2])
 
 
 def test_columns_with_numbers_as_names() -> None:

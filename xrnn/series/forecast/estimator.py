@@ -177,6 +177,7 @@ class Forecaster(Estimator):
         forecaster = Forecaster(horizon=12, season=12).fit(X)      # X (n, T), (n, T, 1), or a list of (Tᵢ,)
         forecaster.predict()                                       # (n, 12), after the last values of X
         forecaster.predict(X_new)                                  # of other series
+        forecaster.predict(horizon=6)                              # (n, 6), fewer steps
         forecaster.predict_quantiles(X_new)                        # (n, 12, Q); the quantiles are in levels_
 
         forecaster.fit(X, known=K)                                 # K (n, T, k) or a list of (Tᵢ, k): known columns
@@ -288,26 +289,32 @@ class Forecaster(Estimator):
         self._fitted()  # raises NotFittedError
         return self.model_
 
-    def predict(self, X: Any = None, *, known: Any = None) -> Any:
+    def predict(self, X: Any = None, *, known: Any = None, horizon: int | None = None) -> Any:
         """The medians of the next steps of X, or of the series of `fit` → (n, horizon) float64, or as X in pandas.
 
-        known   the known columns of the steps ahead, after the last values of `fit`; with X, of its rows and the steps
-                ahead. Rows after these are not used: X may be padded with NaN. In pandas, they are columns of X
+        known     the known columns of the steps ahead, after the last values of `fit`; with X, of its rows and the
+                  steps ahead. Rows after these are not used: X may be padded with NaN. In pandas, they are columns of X
+        horizon   the number of steps, up to that of the model; None: all of them
         """
-        return self._predict(X, known, self.levels_.index(0.5))
+        return self._predict(X, known, horizon, self.levels_.index(0.5))
 
-    def predict_quantiles(self, X: Any = None, *, known: Any = None) -> Any:
-        """The quantiles of the next steps → (n, horizon, Q) float64.   known: see `predict`
+    def predict_quantiles(self, X: Any = None, *, known: Any = None, horizon: int | None = None) -> Any:
+        """The quantiles of the next steps → (n, horizon, Q) float64.   known, horizon: see `predict`
 
         In pandas, a column for each quantile; of a wide DataFrame, the columns (series, quantile).
         """
-        return self._predict(X, known, None)
+        return self._predict(X, known, horizon, None)
 
-    def _predict(self, X: Any, known: Any, level: int | None) -> Any:
+    def _predict(self, X: Any, known: Any, horizon: int | None, level: int | None) -> Any:
         """level: the number of the quantile; None for all"""
         model = self._fitted_model
-        series, form = self._read(X, known, model.horizon, model.known)
-        forecasts = self._forecasts(series, stacklevel=4)
+        steps = model.horizon if horizon is None else check_size("horizon", horizon)
+        if steps > model.horizon:
+            raise ValueError(
+                f"horizon is {steps}, but the model was trained for {model.horizon}; give a lower one, or fit again"
+            )
+        series, form = self._read(X, known, steps, model.known)
+        forecasts = self._forecasts(series, stacklevel=4, steps=steps)
         notes = notes_on_new(forecasts) if X is not None else []
         for line in [*notes, *known_lines(forecasts)]:
             warnings.warn(line, stacklevel=3)
@@ -386,9 +393,11 @@ class Forecaster(Estimator):
         one.check_known()
         return one
 
-    def _forecasts(self, series: Sequence[Series], back: int = 0, *, stacklevel: int) -> list[OneSeries]:
+    def _forecasts(
+        self, series: Sequence[Series], back: int = 0, *, stacklevel: int, steps: int | None = None
+    ) -> list[OneSeries]:
         """The series with their forecasts, from `back` rows before its end. Warns if some forecasts are naive."""
-        forecasts = [self.forecast(each, max(each.target_rows.stop - back, 0)) for each in series]
+        forecasts = [self.forecast(each, max(each.target_rows.stop - back, 0), steps) for each in series]
         if line := naive_forecasts(forecasts):
             warnings.warn(line, stacklevel=stacklevel)
         return forecasts
