@@ -31,8 +31,8 @@ def accelerate(model: nn.Module, *, freeze: bool = False, int8: bool = False) ->
     the kernels too; without it they stay in PyTorch, which is as fast for a single step.
 
     The same holds for the mixers of Mamba models in transformers 4.57 and 5.24: Mamba, FalconMamba and Jamba; and of
-    Mamba-2: Mamba2, Bamba, FalconH1 and GraniteMoeHybrid, and in 5.24 NemotronH and Zamba2. `freeze` and `int8` do not
-    change them.
+    Mamba-2: Mamba2, Bamba, FalconH1 and GraniteMoeHybrid, and in 5.24 NemotronH and Zamba2; and of the backends of
+    xLSTM in 5.24. `freeze` and `int8` do not change them.
 
     freeze   for inference: keep the weights in the layout of the kernels, so that a call does not make it. Parameters
              stay, and take their memory

@@ -1,8 +1,8 @@
-"""The Mamba mixers of transformers, with the scan and the convolution on xrnn's kernels.
+"""The Mamba mixers of transformers, and the backend of xLSTM, on xrnn's kernels.
 
 On a CPU, transformers computes them in a Python loop over the steps (Mamba), or by matrix products of chunks of steps
-(Mamba-2). `_MIXERS` lists the classes, and the forms of their `forward`: they differ in the names of the arguments, in
-the cache, and in what the mask multiplies.
+(Mamba-2, xLSTM). `_MIXERS` lists the classes, and the forms of their `forward`: they differ in the names of the
+arguments, in the cache, and in what the mask multiplies.
 
 Other classes and forms, and calls that these kernels don't support, run transformers' own `forward`. This module does
 not import transformers: it finds the classes by their names.
@@ -19,9 +19,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from xrnn.torch import mamba, mamba2
+from xrnn.torch import mamba, mamba2, mixer_steps, xlstm
 from xrnn.torch.fallbacks import run_original
-from xrnn.torch.mixer_steps import check_mixer
 from xrnn.torch.unsupported import Unsupported, check_mode, in_dynamo
 
 __all__ = ["check_mixer", "is_mixer", "obstacle", "run_mixer"]
@@ -44,6 +43,12 @@ _MAMBA2_4: Final = _Form("4.57", _OLD, mamba2.of_4)
 _FALCON_H1_4: Final = _Form("4.57", _OLD, mamba2.of_hybrid_4)
 _HYBRID_4: Final = _Form("4.57", f"{_OLD} seq_idx kwargs", mamba2.of_hybrid_4)
 _MAMBA2_5: Final = _Form("5.24", _NEW, mamba2.of_5)
+_XLSTM_5: Final = _Form(
+    "5.24",
+    "query key value igate fgate c_initial n_initial m_initial return_last_states mode",
+    xlstm.of_5,
+)
+_XLSTM: Final = "transformers.models.xlstm.modeling_xlstm.xLSTMBackend"
 
 _MIXERS: Final[dict[str, tuple[_Form, ...]]] = {
     "transformers.models.mamba.modeling_mamba.MambaMixer": (_MAMBA_4, _MAMBA_5),
@@ -58,12 +63,21 @@ _MIXERS: Final[dict[str, tuple[_Form, ...]]] = {
     ),
     "transformers.models.nemotron_h.modeling_nemotron_h.NemotronHMamba2Mixer": (_MAMBA2_5,),
     "transformers.models.zamba2.modeling_zamba2.Zamba2MambaMixer": (_MAMBA2_5,),
+    _XLSTM: (_XLSTM_5,),
 }
 
 
 def is_mixer(module: nn.Module) -> bool:
     """Whether this is one of these mixers, or of a class derived from one."""
     return any(_name(kind) in _MIXERS for kind in type(module).__mro__)
+
+
+def check_mixer(module: Any) -> None:
+    """Raises Unsupported if the mixer can't run on the kernels in its present state."""
+    if _name(parametrize.type_before_parametrizations(module)) == _XLSTM:
+        xlstm.check_backend(module)
+    else:
+        mixer_steps.check_mixer(module)
 
 
 def _name(kind: type) -> str:
