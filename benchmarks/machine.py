@@ -139,21 +139,6 @@ def read(path: Path) -> dict[str, Any]:
     return json.loads(path.read_text())
 
 
-def results_with(name: str) -> Callable[[str], dict[str, Any]]:
-    """Option type: a file of results with rows in `name`."""
-
-    def results(text: str) -> dict[str, Any]:
-        try:
-            found = read(Path(text))
-        except (OSError, ValueError) as error:
-            raise argparse.ArgumentTypeError(f"{text} can't be read ({error}): expected a file of results") from error
-        if not found.get(name):
-            raise argparse.ArgumentTypeError(f"{text} holds no {name}: expected a file of results with some")
-        return found
-
-    return results
-
-
 def _l2_bytes() -> int:
     """The size of a core's second-level cache; 0 if Linux does not tell it."""
     for cache in Path("/sys/devices/system/cpu/cpu0/cache").glob("index*"):

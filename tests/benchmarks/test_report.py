@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import io
-import json
 import re
-from pathlib import Path
 from typing import Any
 
 import pytest
 from rich.console import Console
 
-from benchmarks import parallel, readme
+from benchmarks import parallel
 from benchmarks.cases import Case
 from benchmarks.ratios import fastest, gflops, ratio
 from benchmarks.report import against_peers, print_changes, print_comparison
@@ -111,28 +109,3 @@ def test_a_slower_machine_is_no_change() -> None:
     assert "1 times of xrnn: 0 slower, 0 faster" in text
     new["machine"]["threads"] = 4
     assert "not comparable: threads was 2, is 4" in changes(old, new)
-
-
-def test_the_tables_of_the_docs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    only_in_means = Case(50, 1, 16, 16), Case(35, 48, 100, 200, ragged=True)
-    times = {
-        ONE_ROW: {"forward": (5.12, 10.24), "train": (1234.5, 617.25)},
-        **{case: dict.fromkeys(("forward", "train"), (5.0, 10.0)) for case in only_in_means},
-        Case(50, 1, 64, 64, cell="gru"): dict.fromkeys(("forward", "train"), (4.0, 12.0)),
-    }
-    rows = [
-        row(case, operation, xrnn=ours, numpy=peer, torch=9 * peer, **{"xrnn-plain": 1.0})
-        for case, of_case in times.items()
-        for operation, (ours, peer) in of_case.items()
-    ]
-    (tmp_path / "compare.json").write_text(json.dumps({"cases": rows}))
-    readme.main([str(tmp_path / "compare.json")])
-    lines = capsys.readouterr().out.splitlines()
-    assert (lines[0], lines[6]) == ("RNN:", "GRU:")
-    assert lines[4:6] == ["| 50, 1, 64, 64 | 5.1 | 2.00 numpy | 1,234 | 0.50 numpy |", ""]
-    assert lines[10:12] == ["| 50, 1, 64, 64 | 4.0 | 3.00 numpy | 4.0 | 3.00 numpy |", ""]
-    assert lines[14:] == [
-        "| RNN |  | 2.00 (2 of 2) | 1.00 (1 of 2) |",
-        "| RNN, different lengths |  | 2.00 (1 of 1) | 2.00 (1 of 1) |",
-        "| GRU |  | 3.00 (1 of 1) | 3.00 (1 of 1) |",
-    ]
