@@ -1,6 +1,6 @@
 """Outliers: single values, or two or three in a row, that are far from all values to which they could belong.
 
-Two or three such rows at the end may be errors or a new level: `rows_of_new_level`. Four to twelve may be in another
+Two or three such rows at the end may be errors or a new level: `rows_of_new_level`. Four or more may be in another
 unit: `unit_change`.
 """
 
@@ -30,10 +30,13 @@ _LEAST_CONSTANT: Final = 0.5  # of all rows
 _LEAST_CHANGES: Final = 0.5  # of the rows after a constant part
 _LEAST_GOOD: Final = 5  # rows beside typing errors
 _MOST_INCOMPLETE: Final = 3  # rows at the end
-_ROWS_OF_UNIT: Final = (4, 12)  # at least and at most, in another unit
+_LEAST_OF_UNIT: Final = 4  # rows in another unit
+_MOST_CHANGES: Final = 8  # that may be one of unit; if there are more, only those in the last rows are tested
+_LATE_ROWS: Final = 12
 _LARGEST_POWER: Final = 3  # of ten, between two units
 _SUDDEN: Final = 2.0  # times any other change
 _NEAR_LEVELS: Final = (1.15, 1.5)  # ratios of two levels: at most the first, or up to the second if values change much
+_NEAR_EARLIER: Final = 1.2  # at most, if the change is before the last twelve rows
 _ROWS_OF_LEVEL: Final = 6  # at most
 _LEAST_RUN: Final = 4  # equal rows of each level of a series whose level changes seldom
 
@@ -145,40 +148,43 @@ def constant_rows(values: HostArray) -> int:
     return int(rows[first]) if not comes_again and len(changes) >= _LEAST_CHANGES * later else 0
 
 
-def unit_change(values: HostArray, season: int, known: int = 0) -> tuple[int, float] | None:
+def unit_change(values: HostArray, season: int) -> tuple[int, float] | None:
     """The first of the last rows that are in another unit, and the factor: 10, 100, 1000, or one divided by these.
 
-    values (T,), NaN for a missing value. Four to twelve last rows are in another unit if their first change, without
-    the season and outliers, is more than twice as large as any other, all of logarithms; and if, divided by the factor,
+    values (T,), NaN for a missing value. Four or more last rows are in another unit if their first change, without the
+    season and outliers, is more than twice as large as any other, all of logarithms; and if, divided by the factor,
     they are at the level of the rows before or of those a season before. A value of 0 is 0 in each unit.
-
-    known   the last rows that a backtest adds to those of the fit: the change may be among them, even if they are more
     """
     rows = np.flatnonzero(values > 0)
-    if (values < 0).any():
+    if (values < 0).any() or len(rows) < _LEAST_ROWS + _LEAST_OF_UNIT:
         return None
-    changes = np.diff(np.log10(values[rows]))
-    least, most = _ROWS_OF_UNIT
-    for count in range(least, min(max(most, known), len(rows) - _LEAST_ROWS) + 1):
-        power = float(np.rint(changes[-count]))
-        if 1 <= abs(power) <= _LARGEST_POWER and _is_change_of_unit(values, int(rows[-count]), power, season):
-            return int(rows[-count]), 10.0**power
+    logs = np.log10(values[rows])
+    powers = np.rint(np.diff(logs - _season(logs, rows, season), prepend=logs[:1]))
+    # A few rows of the season may look like a change of unit, too: the earliest row is tested first.
+    firsts = _LEAST_ROWS + np.flatnonzero(powers[_LEAST_ROWS : len(rows) - _LEAST_OF_UNIT + 1])
+    if len(firsts) > _MOST_CHANGES:  # such changes are usual in this series, except perhaps in its last rows
+        firsts = firsts[firsts >= len(rows) - _LATE_ROWS]
+    for first in firsts:
+        row, power = int(rows[first]), float(powers[first])
+        if abs(power) <= _LARGEST_POWER and _is_change_of_unit(values, row, power, season):
+            return row, 10.0**power
     return None
 
 
 def _is_change_of_unit(values: HostArray, first: int, power: float, season: int) -> bool:
     """Whether the values from row `first` on continue those before after a division by a power of ten."""
     same = in_old_unit(values, first, 10.0**power)
-    outliers = [*find_outliers(same, season)]
-    if outliers and outliers[-1] >= first:  # perhaps in the unit before, which comes again
-        return False
-    same[outliers] = np.nan
+    outliers = find_outliers(same, season)
+    for row, expected in outliers.items():
+        if row >= first and min(values[row], expected) > 0 and abs(np.log10(values[row] / expected)) < abs(power) / 2:
+            return False  # in the unit before, which comes again
+    same[[*outliers]] = np.nan
     rows = np.flatnonzero(same > 0)
     logs = np.log10(same[rows])
     without_season = logs - _season(logs, rows, season)
     place = int(np.searchsorted(rows, first))
     count = min(len(rows) - place, place, _ROWS_OF_LEVEL)
-    if count < _ROWS_OF_UNIT[0]:
+    if count < _LEAST_OF_UNIT:
         return False
     changes = np.diff(without_season)
     usual = float(np.abs(np.delete(changes, place - 1)).max())
@@ -186,9 +192,10 @@ def _is_change_of_unit(values: HostArray, first: int, power: float, season: int)
     by_row = np.full(rows[-1] + 1 + season, np.nan)
     by_row[rows + season] = logs
     of_season = (logs - by_row[rows])[(rows >= first) & (rows < first + season)]
-    if (~np.isnan(of_season)).sum() >= _ROWS_OF_UNIT[0]:
+    if (~np.isnan(of_season)).sum() >= _LEAST_OF_UNIT:
         apart.append(np.nanmedian(of_season))
-    near = np.clip(usual / 2, *np.log10(_NEAR_LEVELS))
+    is_late = len(rows) - place <= _LATE_ROWS
+    near = np.clip(usual / 2, *np.log10(_NEAR_LEVELS)) if is_late else np.log10(_NEAR_EARLIER)
     return bool(abs(power + changes[place - 1]) > _SUDDEN * usual and np.abs(apart).min() <= near)
 
 

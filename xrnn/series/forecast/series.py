@@ -255,7 +255,7 @@ class PreparedSeries:
         """The rows to leave out among those before this one, on which they depend alone."""
         season = self.setup.season
         target, known = self.target[:row], self.given.values[:row, 1:].copy()
-        change = unit_change(target, season, row - self.cut)
+        change = unit_change(target, season)
         target = in_old_unit(target, *change) if change else target
         effect = np.zeros(len(target))
         wrong_known = find_errors(known)
