@@ -34,7 +34,13 @@ def quiet() -> Iterator[None]:
 
 def new_model(**changed: Any) -> Any:
     """Gates that depend on x, and input gates that are open: those of a new model store hardly anything."""
-    options = {"vocab_size": 50, "hidden_size": 128, "num_heads": 4, "num_hidden_layers": 2, "chunk_size": 8}
+    options: dict[str, Any] = {
+        "vocab_size": 50,
+        "hidden_size": 128,
+        "num_heads": 4,
+        "num_hidden_layers": 2,
+        "chunk_size": 8,
+    }
     options |= {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": None, "autocast_kernel_dtype": "float32"}
     model = transformers.xLSTMForCausalLM(transformers.xLSTMConfig(**(options | changed)))
     with torch.no_grad():
@@ -86,7 +92,7 @@ def backends(**changed: Any) -> tuple[Any, Any]:
 
 
 def operands(steps: int = T) -> dict[str, Tensor]:
-    shapes = {"query": (N, H, steps, K), "key": (N, H, steps, K), "value": (N, H, steps, V)}
+    shapes: dict[str, tuple[int, ...]] = {"query": (N, H, steps, K), "key": (N, H, steps, K), "value": (N, H, steps, V)}
     shapes |= {"igate": (N, H, steps), "fgate": (N, H, steps)}
     shapes |= {"c_initial": (N, H, K, V), "n_initial": (N, H, K), "m_initial": (N, H, 1)}
     return {name: torch.randn(shape) for name, shape in shapes.items()}
