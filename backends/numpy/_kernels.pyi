@@ -123,8 +123,9 @@ def scan_partition(
     """The same for a cell without a recurrent product. Wx is (D, gates · H)."""
 
 def is_worth_waking(multiply_adds: int, itemsize: int, weight_reads: int) -> bool:
-    """Whether a call with these multiply-adds wakes threads that sleep. It reads these bytes of weights from beyond a
-    core's own cache.
+    """Whether a call wakes sleeping threads.
+
+    weight_reads   the bytes of weights that it reads from beyond a core's own cache
     """
 
 def form(products: int, T: int, N: int, K: int, H: int, heads: int = 1, units: int = 0) -> tuple[int, bool]:

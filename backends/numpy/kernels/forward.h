@@ -18,11 +18,9 @@
 //                  one head, h not in strips, not by     barrier (chains.h)
 //                  tiles
 //   prepacked      Forward::packed, if it suits()        this pass does not pack
-//   in strips      project_first, and one or two rows,   Wx, Wh or both are read in the user's matrix (strip.h), not
-//                  or up to four if the columns of the   packed; threads exchange sums at one more barrier
-//                  weights are contiguous, for few
-//                  steps: suits_strips; Wh of one head
-//                  only
+//   in strips      project_first, one head, few rows,    Wx, Wh or both are not packed, but read in the user's matrix
+//                  few steps, and sizes that             (strip.h); threads exchange sums at one more barrier
+//                  suits_strips names
 //   heads          Sequence::heads                       a panel that spans several heads is split at their
 //                                                        boundaries; each piece sums over the units of its own
 //                                                        head
@@ -142,6 +140,8 @@ struct ForwardPass {
     void prepare() {
         slots.sort();
         copy_bias(f, gates, panels.padded(), bias);
+        if (Wx.in_strips()) clear_padding(xz, projected_steps * sequence.N * gates.x_count);
+        if (Wh.in_strips()) clear_padding(z, sequence.N * gates.count);
     }
 
     void thread(int id, int n) {
@@ -254,15 +254,22 @@ struct ForwardPass {
         const bool single_use = projected_steps == sequence.T && panel_threads(partition) == partition.threads;
         return {.passes = 1,
                 .rows = sequence.T * sequence.N,
-                .may_strip = strips_sum_in(x_order),
+                .strip_partials = x_order.partials,
                 .single_use = single_use};
     }
     Use h_use() const {
-        return {.passes = sequence.T, .rows = sequence.N, .may_strip = project_first && strips_sum_in(h_order)};
+        return {.passes = sequence.T, .rows = sequence.N, .strip_partials = project_first ? h_order.partials : 0};
     }
     static int64_t steps_of(int64_t T, int64_t N, int64_t rows) {
         const int64_t steps = (rows + N - 1) / N;
         return steps < T ? steps : T;
+    }
+
+    // Write zeros behind the last unit of each gate. Strips leave these lanes out, but the cell's step computes them as
+    // well. Scratch memory may hold subnormal numbers there, and a step on these takes several times as long.
+    void clear_padding(S* sums, int64_t gates_of_rows) const {
+        const int64_t units = panels.padded();
+        for (int64_t r = 0; r < gates_of_rows; ++r) fill_zeros(sums + r * units + sequence.H, units - sequence.H);
     }
 
     int64_t z_size() const { return gates.count * W * ROWS * panels.width(0); }

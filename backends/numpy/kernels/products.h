@@ -35,7 +35,7 @@ struct AffinePass {
           bias(arena.take(panels.padded())),
           x_pairs(arena.template take_of<P>(IS_PAIR<P> ? partition.threads * rows_at_once() * x_length : 0)),
           W({.matrix = f.W, .part_rows = f.D, .panels = panels},
-            {.passes = 1, .rows = f.rows, .may_strip = strips_sum_in(order)}, arena),
+            {.passes = 1, .rows = f.rows, .strip_partials = order.partials}, arena),
           barrier(partition.threads) {}
 
     void prepare() { copy_padded(f.b, f.b_stride, f.C, panels.padded(), bias); }

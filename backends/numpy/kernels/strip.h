@@ -1,9 +1,9 @@
-// The product of few rows with weights that are read from the caller's matrix without packing: wide ones, or those whose
-// last vector is not full.
+// The product of few rows with weights that are read from the caller's matrix without packing: up to two rows, or up to
+// four if the columns of the matrix are contiguous. `suits_strips` in weights.h says for which sizes.
 //
 //   out[m, j] = start[m, j] + Σ_k a[m, k] · b[k, j]        in the order of tile.h: the same bits
 //
-// One row or two use each weight once or twice, so the time is that of reading the weights. Memory is fast along a row;
+// Few rows use each weight only a few times, so reading the weights takes most of the time. Memory is fast along a row;
 // the narrow panels of tile.h would change to another page with every row of b. A strip is up to STRIP vectors wide,
 // over columns of any gates, and takes a few rows of b at a time. Its sums are too many for the registers and stay in
 // the nearest cache.
@@ -21,11 +21,11 @@
 
 namespace {
 
-// Whether a strip can compute sums in this order.
-inline bool strips_sum_in(Order order) { return order.partials <= 2; }
-
 // Vectors of the widest strip: 4 KiB of a row of b, and as much of each row of sums.
 constexpr int STRIP = 4096 / VECTOR_BYTES;
+
+// The most partial sums for one row of a, and for more rows or contiguous columns.
+constexpr int MOST_PARTIALS_OF_ONE_ROW = 4, MOST_PARTIALS = 2;
 
 // Rows that are multiplied by contiguous columns at a time. They share the transposing of these columns.
 constexpr int MOST_ROWS_OF_COLUMNS = 4;
@@ -64,7 +64,7 @@ struct Strip {
         constexpr int USED = R < U ? R : U;
         for (const int64_t end = c + n; c < end; c += W, b += W) {
             Vec<S> s[USED][MR];
-#pragma GCC unroll 4
+#pragma GCC unroll 8
             for (int i = 0; i < USED * MR; ++i) s[i / MR][i % MR] = load<S>(sums[i / MR][i % MR] + c);
 #pragma GCC unroll 8
             for (int i = 0; i < R; ++i) {
@@ -72,12 +72,12 @@ struct Strip {
 #pragma GCC unroll 2
                 for (int m = 0; m < MR; ++m) s[i % USED][m] = multiply_add(as[m][i], y, s[i % USED][m]);
             }
-#pragma GCC unroll 4
+#pragma GCC unroll 8
             for (int i = 0; i < USED * MR; ++i) store<S>(sums[i / MR][i % MR] + c, s[i / MR][i % MR]);
         }
     }
 
-    // The same for all columns.
+    // sums += a @ b for R terms, over all columns of the strip.
     template <int R>
     XRNN_INLINE void add_terms(const S* a, int64_t a_row, const S* b, int64_t b_row) {
         Vec<S> as[MR][R];
@@ -95,7 +95,7 @@ struct Strip {
             for (S* row : rows) __builtin_memset(row, 0, (body + 2 * W) * sizeof(S));
         for (; k >= R; k -= R, a += R, b += R * b_row) add_terms<R>(a, a_row, b, b_row);
         for (; k >= U; k -= U, a += U, b += U * b_row) add_terms<U>(a, a_row, b, b_row);
-        if (k > 0) add_terms<1>(a, a_row, b, b_row);
+        for (; k > 0; --k, ++a, b += b_row) add_terms<1>(a, a_row, b, b_row);
         for (int m = 0; m < MR; ++m) {
             add_sums(m, 0, body, int(head));
             for (int64_t c = 0; c < body; c += W) add_sums(m, head + c, c, W);
@@ -107,6 +107,10 @@ struct Strip {
     XRNN_INLINE void add_sums(int m, int64_t column, int64_t from, int n) {
         Vec<S> sum = load_columns<S>(sums[0][m] + from, n);
         if constexpr (U == 2) sum += load_columns<S>(sums[1][m] + from, n);
+        if constexpr (U == 4) {
+            sum += load_columns<S>(sums[2][m] + from, n);
+            sum += load_columns<S>(sums[1][m] + from, n) + load_columns<S>(sums[3][m] + from, n);
+        }
         store_columns<S>(totals[m] + column, load_columns<S>(totals[m] + column, n) + sum, n);
     }
 };
@@ -222,7 +226,7 @@ void multiply_columns(Order order, const S* a, int64_t a_row, const S* b, int64_
     }
 }
 
-// The same for MR rows of `multiply_columns`.
+// `multiply_columns` for MR rows, with the number of partial sums that `order` has.
 template <class S, int MR, class Output>
 XRNN_INLINE void run_columns(Order order, const S* a, int64_t a_row, const S* b, int64_t b_col, int64_t K,
                              int64_t width, const Output& output) {
@@ -235,8 +239,10 @@ template <class S, class Output>
 void run_strip(Order order, const S* a, int64_t a_row, int64_t rows, const S* b, int64_t b_row, int64_t b_col,
                int64_t K, int64_t width, const Output& output) {
     if (b_col == 1) {
-        const auto run = order.partials == 2 ? (rows == 1 ? strip<S, 1, 2, Output> : strip<S, 2, 2, Output>)
-                                             : (rows == 1 ? strip<S, 1, 1, Output> : strip<S, 2, 1, Output>);
+        const auto run = rows == 1 ? (order.partials == 4   ? strip<S, 1, 4, Output>
+                                      : order.partials == 2 ? strip<S, 1, 2, Output>
+                                                            : strip<S, 1, 1, Output>)
+                                   : (order.partials == 2 ? strip<S, 2, 2, Output> : strip<S, 2, 1, Output>);
         if (rows > 0) run(order, a, a_row, b, b_row, K, width, output);
         return;
     }

@@ -2,9 +2,9 @@
 //
 // The columns of an output are cut into panels of a few vectors. A matrix is packed panel by panel, with the K rows of
 // a panel one after another. The inner loop then reads one stream of whole vectors; the last panel is filled up with
-// zeros. If a panel is used too rarely to repay packing, or streams as well in the user's matrix, it is read there. For
-// one row or two, wide weights are read in strips, which are wider than a panel: see strip.h. Pairs (pairs.h) are
-// always packed.
+// zeros. A panel is read in the user's matrix if it is used too rarely to repay packing, or if it is read there as
+// fast. For up to four rows over a few steps, some weights are read in strips, which are wider than a panel: see
+// strip.h. Pairs (pairs.h) are always packed.
 #pragma once
 
 #include "arena.h"
@@ -214,7 +214,7 @@ struct GateMatrix {
 // The use of a GateMatrix in a pass: `rows` rows are multiplied by it in each of `passes` passes.
 struct Use {
     int64_t passes, rows;
-    bool may_strip = false;   // the pass can read strips
+    int strip_partials = 0;   // the partial sums of the pass, if it can read strips; otherwise 0
     bool single_use = false;  // each panel is used once and by one thread
 };
 
@@ -303,7 +303,7 @@ struct Weights : GateMatrix<Sum<P>> {
 
     static Reading choose_reading(const From& from, Use use) {
         const bool in_rows = from.matrix.col == 1, in_columns = !in_rows && from.matrix.row == 1;
-        if (!IS_PAIR<P> && (in_rows || in_columns) && use.may_strip && suits_strips(from, use))
+        if (!IS_PAIR<P> && (in_rows || in_columns) && use.strip_partials && suits_strips(from, use))
             return Reading::IN_STRIPS;
         if (!IS_PAIR<P> && in_rows && suits_reading_in_place(from, use)) return Reading::IN_PLACE;
         return use.single_use ? Reading::ONE_BY_ONE : Reading::PACKED;
@@ -312,16 +312,17 @@ struct Weights : GateMatrix<Sum<P>> {
     // Strips save the packing; packed panels save a part of every pass. They save most if they fit the cores' own
     // caches, and least with several gates and aligned rows, because strips read these fast. Columns are transposed at
     // each step, so packing them pays earlier. Measured on two cores at H from 256 to 1024. Narrower rows are read in
-    // place as fast, unless the last vector is not full: then its panel would be packed. Measured at H from 50 to 250.
+    // place as fast, unless the last vector is not full: then its panel would be packed. Measured at H from 17 to 250.
     static bool suits_strips(const From& from, Use use) {
         constexpr int64_t FEW_IF_WIDE = 14, FEW_IF_WIDE_GATES = 24, FEW_IF_WIDE_COLUMNS = 9, FEW_OF_ROWS = 4;
-        constexpr int NARROWEST = 16, NARROWEST_IF_NOT_FULL = 3;
+        constexpr int NARROWEST = 16, NARROWEST_IF_NOT_FULL = 2;
         const Panels<S>& panels = from.panels;
         const bool in_columns = from.matrix.col != 1;
         const int most_rows = in_columns ? MOST_ROWS_OF_COLUMNS : FEW_ROWS;
+        const int most_partials = in_columns || use.rows > 1 ? MOST_PARTIALS : MOST_PARTIALS_OF_ONE_ROW;
         const int narrowest = in_columns || panels.columns % W == 0 ? NARROWEST : NARROWEST_IF_NOT_FULL;
-        if (use.rows > most_rows || from.heads.count > 1 || from.part_rows == 0 || panels.vectors < narrowest ||
-            panels.valid(panels.count - 1) < W)
+        if (use.rows > most_rows || use.strip_partials > most_partials || from.heads.count > 1 ||
+            from.part_rows == 0 || panels.vectors < narrowest || panels.valid(panels.count - 1) < W)
             return false;
         if (use.rows > FEW_ROWS) return use.passes < FEW_OF_ROWS;
         if (!is_wide<S>(use.rows, from.part_rows, from.gates * panels.columns)) return use.passes < FEW_PASSES;

@@ -184,15 +184,29 @@ def test_narrow_rows_are_read_in_place_for_few_steps(level: str, dtype: str) -> 
         assert kept > 1 if T == 30 else kept < 0.5, (cell, T, N, kept)
 
 
-def kept_scratch(cell: str, sizes: tuple[int, int, int, int], dtype: str, layout: str) -> float:
-    """The scratch memory that is kept after a call, in units of Wh. The result must be that of strided weights."""
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("level", LEVELS, indirect=True)
+def test_the_narrowest_rows_are_read_in_place_for_a_single_step(level: str, dtype: str) -> None:
+    """Two vectors of units or three, the last of them not full: one row then has sums of four partial sums."""
+    D = 4000
+    few_columns = 6 * D * np.dtype(dtype).itemsize  # less than the panel that is packed for strided weights
+    for cell, N, H in itertools.product(("rnn", "lstm", "gru"), (1, 2), (19, 37)):
+        kept = kept_scratch(cell, (1, N, D, H), dtype, "C", few_columns)
+        assert kept < 1, (cell, N, H, kept)
+
+
+def kept_scratch(
+    cell: str, sizes: tuple[int, int, int, int], dtype: str, layout: str, unit: int | None = None
+) -> float:
+    """The scratch memory that is kept after a call, in units of this number of bytes, or of Wh. The result must be that
+    of strided weights."""
     states, kept = [], []
     for each in (layout, "strided"):
         run = Run(problem(cell, sizes, dtype, layouts=[each] * 8), get_backend("numpy"))
         # The result depends on the division among threads. A new thread has no scratch memory yet.
         with divided(1, "rows", True), ThreadPoolExecutor(1) as thread:
             states.append(thread.submit(run.forward, training=False).result().states)
-            kept.append(thread.submit(kernels.kept_scratch).result() / run.inputs.Wh.nbytes)
+            kept.append(thread.submit(kernels.kept_scratch).result() / (unit or run.inputs.Wh.nbytes))
     for got, want in zip(*states, strict=True):
         assert_array_equal(got, want)
     assert kept[1] > 1
