@@ -106,7 +106,7 @@ def test_known_columns_help(capsys: Capture) -> None:
     np.testing.assert_allclose(again, [each["value"] for each in got["forecast"]], rtol=1e-9)
     Path("short.csv").write_text("\n".join(["t,v,k,note", *rows[:121]]))
     line = failed(capsys, "predict", "forecaster.safetensors", "short.csv")
-    end = "add its later values, or give a lower --horizon"
+    end = "add rows with its later values, or give a lower --horizon"
     assert line == f"the known column k of short.csv ends at 120, 2 steps short of the forecast; {end}"
 
 
@@ -254,7 +254,7 @@ def test_predict_forecasts_fewer_steps(capsys: Capture) -> None:
     for steps in (1, 2, 3):
         assert table(capsys, "f.csv", "--horizon", str(steps)) == [header, *all_rows[:steps]]
     Path("f.csv").write_text("\n".join(["date,v,promotion", *rows[:42]]))  # the plan ends one step short
-    end = "add its later values, or give a lower --horizon"
+    end = "add rows with its later values, or give a lower --horizon"
     assert (
         failed(capsys, "predict", "forecaster.safetensors", "f.csv")
         == f"the known column promotion of f.csv ends at 2024-02-11, 1 step short of the forecast; {end}"

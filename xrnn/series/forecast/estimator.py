@@ -198,8 +198,8 @@ class Forecaster(Estimator):
     id               column with the name of the series of each row, such as shop; without it, a table is one series
     time             column of times, or two, such as year,month; by default the column of dates
     target           column to forecast; by default the only one
-    known            columns whose values in the steps ahead are known, too, such as price,promotion. Rows after the
-                     last value of the target have them
+    known            columns whose values in the steps ahead are known, too, such as price,promotion. They stand in
+                     rows after the last value of the target, with an empty target
 
     In Python, an index of a DataFrame that holds times comes before a column of dates.
 

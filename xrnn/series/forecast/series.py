@@ -575,7 +575,7 @@ class OneSeries(PreparedSeries):
             raise DataError(f"{got}, {scale.mean[k]:.6g}; correct it")
         if row > last:
             short = f"{end - 1 - last:,} step{'' if end - 1 - last == 1 else 's'} short of the forecast"
-            remedy = f"add its later values, or give a lower {param('horizon')}"
+            remedy = f"add rows with its later values, or give a lower {param('horizon')}"
             raise DataError(f"{column} {of} ends {self.at(last)}, {short}; {remedy}")
         raise DataError(f"{column} {of} has no value {self.at(row)}; add it, or give a lower {param('horizon')}")
 

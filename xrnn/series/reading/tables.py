@@ -444,7 +444,7 @@ class Table:
         where = f"{self.where(row)}, column {quoted(self.shown(place))}"
         chosen = f"leave the column out by {param('skip_columns')}"
         if self.columns.timed:
-            chosen = f"name the column to forecast by {param('target')}"
+            chosen = f"name the column of the series by {param('id')}, the one to forecast by {param('target')}"
         remedy, of_frame = f"correct it, write categories as numbers, or {chosen}", self.columns.of_frame
         return not_a_number(self.rows[row][place], decimal, where, remedy, of_frame=of_frame, others=others)
 
