@@ -103,7 +103,7 @@ def test_extreme_gates(backend: Backend, i: float, f: float) -> None:
     in_float64, *_ = extreme("float64", i, f, backend)
     for number, (got, want) in enumerate(zip(extreme("float32", i, f, backend)[0], in_float64, strict=True)):
         assert np.isfinite(want).all()
-        assert_allclose(got, want, rtol=0, atol=2e-4 * max(1, abs(want).max()), err_msg=f"result {number}")
+        assert_allclose(got, want, rtol=0, atol=2e-4 * max(1, float(np.abs(want).max())), err_msg=f"result {number}")
 
 
 def test_gates_that_keep_only_the_last_step(backend: Backend) -> None:

@@ -671,7 +671,11 @@ def test_the_number_of_an_optional_column_does_not_mean_a_channel() -> None:
         ("x,y\n", {}, "f.csv has no values"),
         ("x,y\n1,2\n3,x\n", {}, "f.csv, line 3, column y: 'x' is not a number; correct it, write"),
         ("x,y\n1,2\n3,x\n", {}, "; correct it, write categories as numbers, or leave the column out by skip_columns"),
-        ("x,y\n1,2\n3,x\n", {"timed": True}, "as numbers, or name the column of the series by id, the one to forecast by target"),
+        (
+            "x,y\n1,2\n3,x\n",
+            {"timed": True},
+            "as numbers, or name the column of the series by id, the one to forecast by target",
+        ),
         ("x,\n1,\n", {}, "f.csv has no value in channel 2"),  # a separator at the end
         ("x,y\n1,yes\n3,maybe\n", {}, "f.csv, line 3, column y: 'maybe' is not a number"),
         ("x,y\n\n1,inf\n", {}, "f.csv, line 3, column y: 'inf' is not a number"),
