@@ -269,7 +269,8 @@ def test_bad_known_columns_get_one_line() -> None:
         (with_price(41, 1.0).assign(price=1j), "is not a number"),
         (
             past,
-            "the known column price of X ends at 2010-10-01, 3 steps short of the forecast; add rows with its later values, or",
+            "the known column price of X ends at 2010-10-01, 3 steps short of the forecast; add rows with its later "
+            "values, or",
         ),
         (with_price(41, 1e30), f"the known column price of X is 1e+30 {far}"),
         (with_price(41, -1e5), f"the known column price of X is -100000 {far}"),
