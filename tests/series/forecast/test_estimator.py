@@ -288,6 +288,42 @@ def test_cross_validation_trains_on_the_rows_before_each_cutoff_only() -> None:
     np.testing.assert_array_equal(table["0.5"][3:6], X[0, 37])
 
 
+def test_cross_validation_gives_scores_of_each_series_and_cutoff() -> None:
+    X = np.stack([growth(46), 3 * growth(46) + np.random.default_rng(0).normal(size=46)])
+    X[1, 44] = np.nan
+    model, cut = Forecaster(**SMALL | {"horizon": 2}), 44
+    steps, got = (model.cross_validation(X, step=3, windows=2, scores=scores) for scores in (False, True))
+    assert (got["series"].tolist(), got["cutoff"].tolist()) == ([0, 1, 0, 1], [41, 41, 44, 44])
+    for i, values in enumerate(X):
+        past, actual = values[:cut], values[cut:]
+        unit, known = np.abs(past[4:] - past[:-4]).mean(), ~np.isnan(actual)
+        low, median, high = (steps[q].reshape(2, 2, 2)[1, i][known] for q in ("0.1", "0.5", "0.9"))
+        drift = past[-1] + np.arange(1, 3) * (past[-1] - past[0]) / (cut - 1)
+        actual = actual[known]
+        above = {0.1: actual - low, 0.5: actual - median, 0.9: actual - high}
+        expected = {
+            "mase": np.abs(actual - median).mean() / unit,
+            "smape": (200 * np.abs(actual - median) / (np.abs(actual) + np.abs(median))).mean(),
+            "coverage": ((low <= actual) & (actual <= high)).mean(),
+            "pinball": np.mean([np.maximum(q * e, (q - 1) * e) for q, e in above.items()]) / unit,
+            "mase_naive": np.abs(actual - past[-1]).mean() / unit,
+            "mase_seasonal_naive": np.abs(actual - past[-4:-2][known]).mean() / unit,
+            "mase_drift": np.abs(actual - drift[known]).mean() / unit,
+        }
+        assert {name: column[2 + i] for name, column in got.items()} == pytest.approx(
+            expected | {"series": i, "cutoff": cut}
+        )
+
+
+def test_unknown_scores_of_cross_validation_are_nan() -> None:
+    """Of the seasonal naive forecast of less than a season. A step without a value is left out."""
+    X = [growth(40), growth(6)]
+    X[0][37:39] = np.nan
+    got = Forecaster(horizon=3, season=4).cross_validation(X, windows=1, scores=True)
+    assert np.isfinite([got[name] for name in got if name != "mase_seasonal_naive"]).all()
+    np.testing.assert_array_equal(np.isnan(got["mase_seasonal_naive"]), [False, True])
+
+
 def test_quantiles_may_be_a_list() -> None:
     X = [growth(40)]
     forecaster = Forecaster(**SMALL, quantiles=[0.05, np.float64(0.95)]).fit(X)

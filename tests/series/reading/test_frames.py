@@ -241,6 +241,9 @@ def test_cross_validation_of_a_frame_is_a_frame() -> None:
     assert [*got.cutoff.unique()] == [QUARTERS[36], QUARTERS[39]]
     np.testing.assert_array_equal(got.value[got.series == "a"], Y[37:])
     assert [*got.time[:3]] == [*QUARTERS[37:40]]
+    scores = Forecaster(**SMALL).cross_validation(pandas.DataFrame({"a": Y, "b": 2 * Y}), windows=2, scores=True)
+    assert [*scores.series, *scores.cutoff] == [*("a", "b") * 2, *(QUARTERS[row] for row in (36, 36, 39, 39))]
+    assert (scores.groupby("series").mase.mean() > 0).all()
 
 
 WIDE = pandas.DataFrame({"a": Y[:40], "b": Y[:40]})

@@ -14,9 +14,9 @@ from xrnn.checks import check_size
 from xrnn.files import printable, quoted
 from xrnn.series.errors import DataError
 from xrnn.series.estimator import Estimator, parse_quantiles
-from xrnn.series.forecast.fit import as_fitted, fit_series
+from xrnn.series.forecast.fit import as_fitted, drift, fit_series, scores_of, seasonal_naive
 from xrnn.series.forecast.linear import are_enough
-from xrnn.series.forecast.series import LEAST_ROWS, TOO_FEW, Model, OneSeries, Settings, first_row
+from xrnn.series.forecast.series import LEAST_ROWS, TOO_FEW, Model, OneSeries, Settings, fill, first_row
 from xrnn.series.inputs import as_series, with_known
 from xrnn.series.one_series import Series
 from xrnn.series.reading.frames import Form, form_of
@@ -168,6 +168,25 @@ def _outlier(one: OneSeries, row: int, expected: float) -> str:
 def _place(one: OneSeries, row: int) -> str:
     times = one.given.times or ()
     return show(times[row]) if row < len(times) else f"row {row + 1 + one.skipped}"
+
+
+def _scores(one: OneSeries) -> dict[str, float]:
+    """The scores of the forecast of a series whose values ahead are known, by name; NaN for an unknown score."""
+    m, cut, origins = one.model.season, one.cut, np.array([one.cut])
+    past, actual = fill(one.target[:cut], m), one.target[None, cut : cut + one.model.horizon]
+    known = ~np.isnan(actual[0])
+    others = {"naive": seasonal_naive(past, origins, len(known), 1), "drift": drift(past, origins, len(known))}
+    if m <= cut:
+        others["seasonal_naive"] = seasonal_naive(past, origins, len(known), m)
+    of_model, of_others = ("mase", "smape", "coverage", "pinball"), ("naive", "seasonal_naive", "drift")
+    scores = dict.fromkeys((*of_model, *(f"mase_{name}" for name in of_others)), np.nan)
+    if known.any():
+        others = {name: values[:, known] for name, values in others.items()}
+        quantiles = one.forecast[None, known]
+        found = scores_of(actual[:, known], quantiles, others, one.model.levels, one.mase_divisor)
+        scores |= {name: found["model"][name] for name in of_model}
+        scores |= {f"mase_{name}": found[name]["mase"] for name in others}
+    return scores
 
 
 @dataclass(eq=False, kw_only=True)
@@ -340,7 +359,9 @@ class Forecaster(Estimator):
             raise ValueError(f"X has {TOO_FEW}; give series that change before their last {F} values")
         return -float(np.nanmean(scores))
 
-    def cross_validation(self, X: Any, step: int | None = None, windows: int = 3, *, known: Any = None) -> Any:
+    def cross_validation(
+        self, X: Any, step: int | None = None, windows: int = 3, *, known: Any = None, scores: bool = False
+    ) -> Any:
         """Forecasts of the last rows of X, by models that are trained only on the rows before each cutoff.
 
         The cutoffs are `step` rows apart, the last one a horizon before the end. Returns a table with a row for each
@@ -350,6 +371,10 @@ class Forecaster(Estimator):
 
         step      None: the horizon
         known     the known columns of the rows of X
+        scores    True: a row for each series and cutoff, with the scores of its forecast: `mase`, the mean absolute
+                  error divided by the mean change over a season before the cutoff; `smape`, in percent; `coverage`, the
+                  share of values in the interval; `pinball`, the mean loss of the quantiles, divided as `mase`; and
+                  `mase_naive`, `mase_seasonal_naive` and `mase_drift` of naive forecasts. NaN for an unknown score
 
         A series without values before a cutoff is left out there. Raises ValueError if all are at the first one.
         """
@@ -360,19 +385,24 @@ class Forecaster(Estimator):
         if (most := max(len(each.target_rows) for each in series)) <= farthest:
             raise ValueError(f"X has only {most} rows, and needs more than {farthest}; lower windows, step or horizon")
         keys = form.ids if form else range(len(series))
-        model, rows = type(self)(**self.get_params()), list[tuple[Any, ...]]()
+        model, rows = type(self)(**self.get_params()), list[dict[str, Any]]()
         for back in range(farthest, F - 1, -step):
             used = {key: each for key, each in zip(keys, series, strict=True) if len(each.target_rows) > back}
             model.learn([each.part(0, each.target_rows.stop - back) for each in used.values()])
             forecasts = model._forecasts([*used.values()], back, stacklevel=3)
             for key, each in zip(used, forecasts, strict=True):
                 cut, times = each.cut, each.given.times or range(1 + each.skipped, len(each.target) + 1 + each.skipped)
+                of_cutoff = {"series": key, "cutoff": times[cut - 1]}
+                if scores:
+                    rows.append(of_cutoff | _scores(each))
+                    continue
                 for i, quantiles in enumerate(each.forecast.tolist()):
-                    rows.append((key, times[cut - 1], i + 1, times[cut + i], float(each.target[cut + i]), *quantiles))
-        names = ("series", "cutoff", "step", "time", "value", *(f"{q:g}" for q in model.levels_))
-        table = dict(zip(names, zip(*rows, strict=True), strict=True))
+                    of_step = {"step": i + 1, "time": times[cut + i], "value": float(each.target[cut + i])}
+                    named = {f"{q:g}": value for q, value in zip(model.levels_, quantiles, strict=True)}
+                    rows.append(of_cutoff | of_step | named)
+        table = {name: [row[name] for row in rows] for name in rows[0]}
         if form:
-            indices = {name: form.index(table[name]) for name in ("cutoff", "time")}
+            indices = {name: form.index(table[name]) for name in ("cutoff", "time") if name in table}
             return importlib.import_module("pandas").DataFrame(table | indices)
         return {name: np.array(column) for name, column in table.items()}
 

@@ -499,17 +499,19 @@ def backtest(series: Sequence[Series], settings: Settings) -> list[Backtest]:
         quantiles = one.quantiles_held_out(origins)
         filled = fill(one.without_outliers, m)
         naive = {name: seasonal_naive(filled, origins, F, season) for name, season in seasons.items()}
-        scores = _scores(one, actual, quantiles, naive | {"drift": drift(filled, origins, F)})
+        others = naive | {"drift": drift(filled, origins, F)}
+        scores = scores_of(actual, quantiles, others, one.model.levels, _score_unit(one))
         results.append(Backtest(place, one, origins, quantiles, naive["seasonal_naive"], scores))
     return results
 
 
-def _scores(one: OneSeries, actual: HostArray, quantiles: HostArray, others: dict[str, HostArray]) -> Scores:
+def scores_of(
+    actual: HostArray, quantiles: HostArray, others: dict[str, HostArray], levels: tuple[float, ...], unit: float
+) -> Scores:
     """Of the model, from its quantiles (N, F, Q), and of others, from their forecasts (N, F).
 
-    actual   (N, F), NaN for an outlier
+    actual   (N, F), NaN for an outlier;   unit: the divisor of the errors
     """
-    levels, unit = one.model.levels, _score_unit(one)
     scores: Scores = {}
     for name, values in {"model": quantiles[..., levels.index(0.5)], **others}.items():
         error, size = np.abs(actual - values), np.abs(actual) + np.abs(values)
