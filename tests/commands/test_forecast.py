@@ -144,6 +144,29 @@ def test_a_known_column_that_never_changes_is_named_in_each_output(capsys: Captu
     assert results(capsys, "forecast", "f.csv", *options, "--overwrite")["known"] == lines
 
 
+def test_the_report_has_the_effect_of_each_known_column(capsys: Capture) -> None:
+    """Of a promotion that adds 312 and of a price; in text and JSON, with the step of the times."""
+    rng = np.random.default_rng(5)
+    rows = []
+    for i in range(150):
+        promotion, price = int(rng.random() < 0.2), round(5 + rng.standard_normal(), 2)
+        sold = 2000 + 100 * (i % 7) + 312 * promotion - 40 * price + 10 * rng.standard_normal()
+        rows.append(f"{date(2024, 1, 1) + timedelta(days=i)},{f'{sold:.2f}' if i < 147 else ''},{promotion},{price}")
+    Path("f.csv").write_text("\n".join(["day,sold,promotion,price", *rows]))
+    options = [*OPTIONS, "--target", "sold", "--known", "promotion,price"]
+    assert main(["forecast", "f.csv", *options]) == 0
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("effect of ")]
+    promotion, price = results(capsys, "forecast", "f.csv", *options)["effects"]
+    assert [each["column"] for each in (promotion, price)] == ["promotion", "price"]
+    assert (promotion["name"], promotion["factor"]) == ("f.csv", False)
+    assert 306 < promotion["low"] < promotion["effect"] < promotion["high"] < 318
+    assert -43 < price["low"] < price["effect"] < price["high"] < -37
+    assert lines == [
+        f"effect of {what}: {each['effect']:+,.4g} per day (80% interval {each['low']:,.4g} to {each['high']:,.4g})"
+        for what, each in (("promotion", promotion), ("1 more in price", price))
+    ]
+
+
 def test_an_empty_cell_of_a_known_column_in_the_steps_ahead_is_refused(capsys: Capture) -> None:
     """Another known column has a value in its row. A cell beyond the horizon, or in the past, may be empty."""
     values = np.array([[math.nan if i > 39 else i % 5, i % 3, i % 7] for i in range(45)])

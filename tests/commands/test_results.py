@@ -65,7 +65,7 @@ KEYS = {
     "classify": {"model", "accuracy", "balanced_accuracy", "macro_f1", "right", "series", "steps", "labels", "baseline"}
     | {"standard_error", "largest_label", "wrong"},
     "regress": {"model", "mae", "r2", "series", "steps", "mean_predictor", "baseline"},
-    "forecast": {"backtest", "forecast", "known", "new_level", "outliers"},
+    "forecast": {"backtest", "effects", "forecast", "known", "new_level", "outliers"},
 }
 
 

@@ -17,9 +17,12 @@ from xrnn.commands.table_files import TableFile
 from xrnn.files import printable, quoted
 from xrnn.series import Forecaster
 from xrnn.series.errors import DataError, param
+from xrnn.series.forecast.effects import effect_report
+from xrnn.series.forecast.effects import effects as found_effects
 from xrnn.series.forecast.estimator import (
     effect_lines,
     known_lines,
+    known_name,
     listed,
     naive_forecasts,
     outlier_lines,
@@ -79,7 +82,9 @@ def forecast(
     tests = backtest(read, params.settings)
     scores = mean_scores(tests) if tests else {}
     parts = parts_of(forecaster.model_)
-    run.say(*about_tests(tests, scores, series), naive_forecasts(series), parts)
+    known_names = [known_name(series[0], k) for k in range(forecaster.model_.known)]
+    effects = found_effects(series, known_names)
+    run.say(*about_tests(tests, scores, series), naive_forecasts(series), parts, *effect_report(effects))
     first = series[tests[0].place if tests else 0]
     if len(series) > 1:
         run.say(f"{first.name} (1 of {len(series):,} series; `xrnn predict` prints all forecasts)")
@@ -93,6 +98,11 @@ def forecast(
         rows = [(each, getattr(each.left_out, kind)) for each in series]
         results[kind] = [{"name": each.name} | row for each, left_out in rows for row in rows_of(each, left_out)]
     results["known"] = about_known
+    results["effects"] = [
+        {"name": each.series.name, "column": each.column, "factor": each.series.log}
+        | {"effect": each.value, "low": each.low, "high": each.high}
+        for each in effects
+    ]
     results["forecast"] = [{"name": each.name} | step for each in series for step in steps_of(each)]
     if table_file:
         tables = {"forecasts": [*rows_ahead(series)], "scores": score_rows(tests, series)}

@@ -58,7 +58,7 @@ def known_lines(series: Sequence[OneSeries]) -> list[str]:
         if not found:
             continue
         row, k, least, greatest = found[0]
-        column = f"known column {quoted(_known_name(one, k))}"
+        column = f"known column {quoted(known_name(one, k))}"
         value = f"{one.given.values[row, 1 + k]:.6g} in {_place(one, row)}"
         more = f" ({len(found):,} such values)" if len(found) > 1 else ""
         before = f"and from {least:.6g} to {greatest:.6g} in the rows before the forecast"
@@ -73,7 +73,7 @@ def wrong_known_lines(series: Sequence[OneSeries]) -> list[str]:
     lines = []
     for one in series:
         found = [
-            f"column {quoted(_known_name(one, k))} is {one.given.values[row, 1 + k]:.6g} in {_place(one, row)}, and "
+            f"column {quoted(known_name(one, k))} is {one.given.values[row, 1 + k]:.6g} in {_place(one, row)}, and "
             f"from {least:.6g} to {greatest:.6g} in the others"
             for (row, k), (least, greatest) in one.left_out.known.items()
         ]
@@ -103,13 +103,13 @@ def effect_lines(series: Sequence[OneSeries]) -> list[str]:
     }
     return [
         f"known columns that {reason} are not used: "
-        + quoted(", ".join(_known_name(used[0], k) for k in np.flatnonzero(applies).tolist()))
+        + quoted(", ".join(known_name(used[0], k) for k in np.flatnonzero(applies).tolist()))
         for reason, applies in reasons.items()
         if applies.any()
     ]
 
 
-def _known_name(one: OneSeries, k: int) -> str:
+def known_name(one: OneSeries, k: int) -> str:
     """The name of a known column; its number, from 1, if it has none."""
     names = one.given.channel_names
     return names[1 + k] if names else str(k + 1)
