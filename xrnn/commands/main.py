@@ -19,9 +19,11 @@ from xrnn.commands.info import info
 from xrnn.commands.options import flag
 from xrnn.commands.output import drop, to_stderr
 from xrnn.commands.predict import predict
+from xrnn.commands.progress import show_part
 from xrnn.commands.regress import regress
 from xrnn.files import FileError
 from xrnn.series.errors import ModelError
+from xrnn.series.progress import shown_by
 
 # The base class of command-line errors: click's own, or that of the copy of click that some versions of Typer contain.
 _CommandLineError: Final[Any] = typer.BadParameter.__mro__[2]
@@ -43,7 +45,8 @@ def main(arguments: list[str] | None = None) -> int:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a character that the terminal can't show becomes a "?"
     try:
-        status = _run(arguments)
+        with shown_by(show_part):
+            status = _run(arguments)
         sys.stdout.flush()
         return status
     except OSError as error:

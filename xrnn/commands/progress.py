@@ -1,9 +1,11 @@
-"""The progress of a training: a bar on a terminal, and a line at its end; and the signals that stop it."""
+"""The progress of a fit: bars on a terminal; of a training also a line at its end, and the signals that stop it."""
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import time
+from collections.abc import Iterator
 from datetime import timedelta
 from types import FrameType
 from typing import Final
@@ -15,9 +17,54 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from xrnn.commands.output import Run
 from xrnn.series.labelled.base import Watcher
 from xrnn.series.labelled.recurrent import Training
+from xrnn.series.progress import Advance
 
 _SECONDS_BETWEEN_READS: Final = 0.25  # reading the losses waits for the device, so it is not done at each step
+_LONG: Final = 3.0  # seconds: shorter parts of a fit have no bar
+_FIRST_ESTIMATE: Final = 0.5  # seconds, after which the time of a part is estimated
 _AVERAGED: Final = 100  # updates: the shown loss is the mean over the last ones
+
+
+def _bar() -> Progress:
+    """A bar on stderr, which shows nothing if that is no terminal."""
+    console = Console(stderr=True)
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=None),
+        TimeRemainingColumn(),
+        console=console,
+        auto_refresh=False,  # its thread would slow the training
+        transient=True,
+        expand=True,
+        redirect_stdout=False,
+        redirect_stderr=False,
+        get_time=time.monotonic,
+        disable=not console.is_terminal or console.is_dumb_terminal,  # TERM=dumb can't redraw a bar
+    )
+
+
+@contextlib.contextmanager
+def show_part(what: str, count: int) -> Iterator[Advance]:
+    """A bar for a part of a fit, see `progress_of`, once it is expected to take more than three seconds in all."""
+    bar, started, done, last = _bar(), time.monotonic(), 0, 0.0
+    task = bar.add_task(what, total=count)
+
+    def advance() -> None:
+        nonlocal done, last
+        done, now = done + 1, time.monotonic()
+        if bar.disable or now - last < _SECONDS_BETWEEN_READS:
+            return
+        last = now
+        bar.update(task, completed=done)
+        elapsed = now - started
+        if done < count and elapsed >= _FIRST_ESTIMATE and elapsed * count > _LONG * done:
+            bar.start()
+        bar.refresh()
+
+    try:
+        yield advance
+    finally:
+        bar.stop()
 
 
 class TrainingProgress(Watcher):
@@ -31,17 +78,7 @@ class TrainingProgress(Watcher):
     status = 0
 
     def __init__(self, run: Run) -> None:
-        self._run, console = run, Console(stderr=True)
-        self._bar = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=None),
-            TimeRemainingColumn(),
-            console=console,
-            auto_refresh=False,  # its thread would slow the training
-            transient=True,
-            expand=True,
-            disable=not console.is_terminal or console.is_dumb_terminal,  # TERM=dumb can't redraw a bar
-        )
+        self._run, self._bar = run, _bar()
 
     def tell(self, line: str) -> None:
         self._run.say(line)

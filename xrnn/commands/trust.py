@@ -13,6 +13,7 @@ from xrnn.files import printable
 from xrnn.series import Classifier
 from xrnn.series.labelled.base import parts_of
 from xrnn.series.one_series import Series
+from xrnn.series.progress import each_of
 from xrnn.typing import HostArray
 
 FEW: Final = 100  # tested series: with fewer, the report has the standard error
@@ -60,7 +61,8 @@ def in_parts(classifier: Classifier, series: Sequence[Series]) -> Answers | None
     rows: list[HostArray] = []
     labels = classifier.classes_.tolist()
     parts = parts_of(series, classifier.seed)
-    for part in parts:
+
+    def leave_out(part: HostArray) -> None:
         rest = [series[i] for i in np.setdiff1d(np.arange(len(series)), part)]
         model = Classifier(model=classifier.model_, seed=classifier.seed, class_weight=classifier.class_weight).fit(
             rest, [each.label for each in rest]
@@ -68,8 +70,10 @@ def in_parts(classifier: Classifier, series: Sequence[Series]) -> Answers | None
         left = [series[i] for i in part]
         p = np.zeros((len(left), len(labels)))
         p[:, [labels.index(each) for each in model.classes_.tolist()]] = model.predict_proba(left)
-        tested += left
+        tested.extend(left)
         rows.append(p)
+
+    each_of(parts, "tests of each series", leave_out)
     if not tested:
         return None
     return Answers(tested, np.concatenate(rows), labels, len(parts), len(series) - len(tested))

@@ -30,6 +30,7 @@ from xrnn.series.forecast.series import (
 )
 from xrnn.series.forecast.smoothing import confidence, preference
 from xrnn.series.one_series import Series, check_same
+from xrnn.series.progress import each_of
 from xrnn.series.scale import Scale
 from xrnn.series.steps import Step, step_of
 from xrnn.typing import HostArray
@@ -46,6 +47,8 @@ _ORIGINS: Final = 16  # of forecasts from fewer rows
 _MOST_CONTEXTS: Final = 10  # before these origins: exponential smoothing reads no more
 _LARGEST_LEVEL: Final = 0.9  # of the quantiles of their errors
 _LEAST_SERIES: Final = 20  # of fewer series, no more windows of each are used
+
+_SMOOTHING: Final = "exponential smoothing"
 
 Scores = dict[str, dict[str, Any]]  # by method and name, see `Backtest`
 
@@ -98,7 +101,9 @@ def fit_series(series: Sequence[Series], settings: Settings, *, held_out: bool =
     if held_out:
         series = [in_one_unit(one, setup.season) for one in series]
     ends = cuts if held_out else rows
-    prepared = [PreparedSeries(one, setup, end) for one, end in zip(series, ends, strict=True)]
+    prepared = each_of(
+        [*zip(series, ends, strict=True)], "preparing", lambda one: PreparedSeries(one[0], setup, one[1])
+    )
     if all(one.flawed for one in prepared):
         raise DataError(
             f"{printable(prepared[0].name)} has {TOO_FEW}; add rows with values that change, or leave it out"
@@ -277,7 +282,7 @@ def _share_of_smoothing(fit: LinearFit) -> tuple[float, list[Test]]:
 
     for the ratio r of its mean error to that of exponential smoothing on n left-out windows.
     """
-    smoothed = [_smoothed(test.series, test.origins) for test in fit.tests]
+    smoothed = each_of(fit.tests, _SMOOTHING, lambda test: _smoothed(test.series, test.origins))
     n, error = sum(len(test.origins) for test in fit.tests), _mean_error(smoothed)
     # Without tests, and for rows that do not change, whose MASE is unknown: exponential smoothing alone.
     share = confidence(n) * preference(fit.error**2, error**2) if np.isfinite(error) else 0.0
@@ -375,17 +380,19 @@ def _recurrent(fit: LinearFit, smoothing: float, tests: Sequence[Test]) -> tuple
     is a recurrent part, they are corrected by it: see `_corrected`.
     """
     if sum(len(test.origins) for test in tests) < _FEW:
-        tests = [_smoothed(one, one.last_half) for one in fit.series]
+        tests = each_of(fit.series, _SMOOTHING, lambda one: _smoothed(one, one.last_half))
     setup = fit.series[0].setup
     long = [one for one in fit.series if one.cut > setup.least_rows]
     most = max(min(_MOST_WINDOWS, _MOST_AHEAD // setup.horizon) // max(len(long), _LEAST_SERIES), 1)
-    windows = []
-    for one in long:
+
+    def windows_of(one: PreparedSeries) -> tuple[HostArray, ...]:
         at = one.last_half[one.last_half >= setup.least_rows]
         at = at[:: -len(at) // most][::-1]
         forecasts, recent = one.averaged(at, fit.linear, smoothing)
         places = (at[:, None] + np.arange(setup.horizon)) / one.cut
-        windows.append((recent, (one.actual(at) - forecasts) / one.unit, places))
+        return recent, (one.actual(at) - forecasts) / one.unit, places
+
+    windows = each_of(long, "recurrent part", windows_of)
     if not windows:
         return np.zeros((UNITS + 1, setup.horizon)), [*tests]
     recurrent, of_earlier_rows = recurrent_part(len(long), *map(np.concatenate, zip(*windows, strict=True)))
@@ -424,15 +431,22 @@ def _widening(series: Sequence[PreparedSeries], model: Model) -> HostArray:
     long = long[:: -(-len(long) // _ORIGINS)] if long else []
     lengths = np.unique(np.clip([2, 4, *np.geomspace(4, C, 4), model.season + 1], 1, C).astype(int))
     errors: dict[int, list[HostArray]] = {int(n): [] for n in lengths}
-    of_all = []
-    for one in long:
-        first = max(C, min(one.cut // 2, one.cut - F))
-        for origin in np.linspace(first, one.cut - F, -(-_ORIGINS // len(long))).astype(int):
-            if np.isnan(one.values[origin - C : origin + F]).any():
-                continue
-            of_all.append(_relative_errors(one, max(origin - _MOST_CONTEXTS * C, 0), origin, model))
-            for n, of_n in errors.items():
-                of_n.append(_relative_errors(one, origin - n, origin, model))
+    of_all: list[HostArray] = []
+    places = [
+        (one, int(origin))
+        for one in long
+        for origin in np.linspace(max(C, min(one.cut // 2, one.cut - F)), one.cut - F, -(-_ORIGINS // len(long)))
+    ]
+
+    def compare(place: tuple[PreparedSeries, int]) -> None:
+        one, origin = place
+        if np.isnan(one.values[origin - C : origin + F]).any():
+            return
+        of_all.append(_relative_errors(one, max(origin - _MOST_CONTEXTS * C, 0), origin, model))
+        for n, of_n in errors.items():
+            of_n.append(_relative_errors(one, origin - n, origin, model))
+
+    each_of(places, "intervals of short series", compare)
     level = min(model.levels[-1] - model.levels[0], _LARGEST_LEVEL)
     quantiles = [np.nanquantile(np.append(of_n, 0), level) for of_n in (of_all, *errors.values())]
     factors = np.array(quantiles[1:]) / max(quantiles[0], 1e-300) if quantiles[0] > 0 else np.ones(len(lengths))
@@ -494,15 +508,17 @@ def backtest(series: Sequence[Series], settings: Settings) -> list[Backtest]:
     is_day = len(times) > m > 1 and times[m] - times[0] == timedelta(days=1)
     if is_day and all(origins[0] >= 7 * m for _, _, origins, _ in tests):
         seasons["weekly_naive"] = 7 * m
-    results = []
-    for place, one, origins, actual in tests:
+
+    def scored(test: tuple[int, OneSeries, HostArray, HostArray]) -> Backtest:
+        place, one, origins, actual = test
         quantiles = one.quantiles_held_out(origins)
         filled = fill(one.without_outliers, m)
         naive = {name: seasonal_naive(filled, origins, F, season) for name, season in seasons.items()}
         others = naive | {"drift": drift(filled, origins, F)}
         scores = scores_of(actual, quantiles, others, one.model.levels, _score_unit(one))
-        results.append(Backtest(place, one, origins, quantiles, naive["seasonal_naive"], scores))
-    return results
+        return Backtest(place, one, origins, quantiles, naive["seasonal_naive"], scores)
+
+    return each_of(tests, "backtest", scored)
 
 
 def scores_of(

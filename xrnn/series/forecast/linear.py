@@ -8,6 +8,7 @@ from typing import Final
 import numpy as np
 
 from xrnn.series.forecast.smoothing import by_errors
+from xrnn.series.progress import progress_of
 from xrnn.series.scale import Scale
 from xrnn.typing import HostArray
 
@@ -130,26 +131,29 @@ def linear_part(
     errors: HostArray | None = None  # of each candidate, over the splits so far; None before the first test
     rounding = 0.0  # the part of these errors that is rounding
     forecasts = np.full(ahead.shape, np.nan)
-    for split in range(len(_SPLITS)):
-        new = complete & (solved_from == split)
-        new_one_step = begun & (one_step_from == split)
-        sums += moments(z[new], ahead[new])
-        one_step_sums += moments(z[new_one_step], ahead[new_one_step, :1])
-        tested = np.flatnonzero(complete & (tested_in == split))
-        tested = tested[:: 1 + len(tested) * F // _MOST_TESTED]
-        if not tested.size or sums[-1, -1] < 2:  # the last moment is the number of windows
-            continue
-        with np.errstate(over="ignore", invalid="ignore"):  # a repeated step may even grow to infinity
-            maps = candidates(sums, one_step_sums, season)
-            y = np.stack([affine(z[tested], M).astype(np.float32) for M in maps], axis=1)
-        y = np.nan_to_num(y, nan=FAR, posinf=FAR, neginf=-FAR).clip(-FAR, FAR)
-        if errors is None:
-            errors = np.zeros(y.shape[1])
-        else:
-            forecasts[tested] = by_errors(errors, rounding) @ y
-        size = np.abs(y - ahead[tested, None].astype(np.float32)).mean(axis=2)
-        errors = errors + (scale[tested] * size).sum(axis=0)
-        rounding += _ROUNDING * float((scale[tested] * np.abs(ahead[tested]).mean(axis=1, keepdims=True)).sum())
+    with progress_of("linear part", len(_SPLITS)) as advance:
+        for split in range(len(_SPLITS)):
+            new = complete & (solved_from == split)
+            new_one_step = begun & (one_step_from == split)
+            sums += moments(z[new], ahead[new])
+            one_step_sums += moments(z[new_one_step], ahead[new_one_step, :1])
+            tested = np.flatnonzero(complete & (tested_in == split))
+            tested = tested[:: 1 + len(tested) * F // _MOST_TESTED]
+            if not tested.size or sums[-1, -1] < 2:  # the last moment is the number of windows
+                advance()
+                continue
+            with np.errstate(over="ignore", invalid="ignore"):  # a repeated step may even grow to infinity
+                maps = candidates(sums, one_step_sums, season)
+                y = np.stack([affine(z[tested], M).astype(np.float32) for M in maps], axis=1)
+            y = np.nan_to_num(y, nan=FAR, posinf=FAR, neginf=-FAR).clip(-FAR, FAR)
+            if errors is None:
+                errors = np.zeros(y.shape[1])
+            else:
+                forecasts[tested] = by_errors(errors, rounding) @ y
+            size = np.abs(y - ahead[tested, None].astype(np.float32)).mean(axis=2)
+            errors = errors + (scale[tested] * size).sum(axis=0)
+            rounding += _ROUNDING * float((scale[tested] * np.abs(ahead[tested]).mean(axis=1, keepdims=True)).sum())
+            advance()
     W = np.zeros((C + 1, F))
     if errors is not None:
         for weight, M in zip(by_errors(errors, rounding), candidates(sums, one_step_sums, season), strict=True):

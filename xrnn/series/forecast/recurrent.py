@@ -11,6 +11,7 @@ import numpy as np
 from xrnn.layers.gru import GRU
 from xrnn.series.forecast.linear import affine, ridge
 from xrnn.series.forecast.smoothing import confidence, preference
+from xrnn.series.progress import each_of
 from xrnn.typing import HostArray
 
 # The constants were chosen on M1 and the 1st, 3rd, 5th … series of M3.
@@ -96,9 +97,12 @@ def output_layers(h: HostArray, errors: HostArray, penalties: Sequence[float]) -
 def states(recent: HostArray) -> HostArray:
     """The last states h (N, H) float64 of the GRU, from recent errors (N, 48, 2)."""
     h = np.empty((len(recent), UNITS))
-    for first in range(0, len(h), _BATCH):
+
+    def run(first: int) -> None:
         part = slice(first, first + _BATCH)
         h[part] = gru()(np.ascontiguousarray(recent[part].transpose(1, 0, 2), np.float32))[-1]
+
+    each_of(range(0, len(h), _BATCH), "recurrent part", run)
     return h
 
 

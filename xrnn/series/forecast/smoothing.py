@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from xrnn.series.progress import each_of
 from xrnn.typing import HostArray
 
 _LARGEST_EXPONENT: Final = 700.0  # the exponential of more is infinite in float64
@@ -103,7 +104,8 @@ def _smoothed(values: HostArray, origins: HostArray, horizon: int, season: int) 
     recent = np.zeros((len(origins), _RECENT))
     detrended = _detrended(values, season)
     order = np.argsort(-origins, kind="stable")  # `_states` needs long ones first
-    for first in range(0, len(order), _BLOCK):
+
+    def smooth(first: int) -> None:
         part = order[first : first + _BLOCK]
         at = origins[part, None]
         rows = min(max(_ROWS, _SEASONS * season), at[0, 0])
@@ -115,6 +117,8 @@ def _smoothed(values: HostArray, origins: HostArray, horizon: int, season: int) 
         y, errors[part], e = _average(x[:, -_MOST_ROWS:], horizon)
         forecasts[part] = y + seasons[:, np.arange(horizon) % season]
         recent[part, _RECENT - e.shape[1] :] = e
+
+    each_of(range(0, len(order), _BLOCK), "exponential smoothing", smooth)
     unit = np.maximum(errors, np.abs(recent).max(axis=1) / _LARGEST_RATIO)
     recent /= np.maximum(unit, 1e-300)[:, None]
     return forecasts, errors, np.sign(recent) * np.log1p(np.abs(recent))

@@ -14,6 +14,7 @@ from typing import Any, Final
 import numpy as np
 
 from xrnn.series.labelled.ridge import RidgeModel
+from xrnn.series.progress import progress_of
 from xrnn.typing import HostArray
 
 _TAPS: Final = 9  # of a kernel: three have the weight 2, the others -1
@@ -64,17 +65,22 @@ class Kernels:
         sampled = [series[i] for i in order[: max(1, _SAMPLED // longest)]]
         # the fractional parts of multiples of the golden ratio: quantiles that no two kernels share
         levels = np.arange(1, thresholds[0].size + 1) * (np.sqrt(5) + 1) / 2 % 1
-        for k, of_group in enumerate(thresholds):
-            drawn = np.sort(np.concatenate([self.convolved(x, k) for x in sampled], axis=1))
-            of_group[:] = np.take_along_axis(drawn, (levels.reshape(of_group.shape) * drawn.shape[1]).astype(int), 1)
+        with progress_of("thresholds", len(thresholds)) as advance:
+            for k, of_group in enumerate(thresholds):
+                drawn = np.sort(np.concatenate([self.convolved(x, k) for x in sampled], axis=1))
+                places = (levels.reshape(of_group.shape) * drawn.shape[1]).astype(int)
+                of_group[:] = np.take_along_axis(drawn, places, 1)
+                advance()
         return thresholds
 
     def features(self, series: Sequence[HostArray], thresholds: HostArray) -> HostArray:
         """(T, D) float32 each → (count, F): the share of steps at which a convolution is above a threshold."""
         features = np.empty((len(series), *self.shape), np.float32)
-        for n, x in enumerate(series):
-            for k, each in zip(range(len(self.dilations)), thresholds, strict=True):
-                features[n, k] = (self.convolved(x, k)[:, None] > each[..., None]).mean(axis=-1)
+        with progress_of("convolutions", len(series)) as advance:
+            for n, x in enumerate(series):
+                for k, each in zip(range(len(self.dilations)), thresholds, strict=True):
+                    features[n, k] = (self.convolved(x, k)[:, None] > each[..., None]).mean(axis=-1)
+                advance()
         return features.reshape(len(series), -1)
 
 

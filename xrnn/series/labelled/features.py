@@ -13,6 +13,7 @@ from typing import Any, Final
 import numpy as np
 
 from xrnn.series.labelled.ridge import RidgeModel
+from xrnn.series.progress import each_of
 from xrnn.typing import HostArray
 
 _QUANTILES: Final = (0, 0.05, 0.25, 0.5, 0.75, 0.95, 1)
@@ -41,7 +42,7 @@ class Features(RidgeModel):
 
 
 def _features(x: Sequence[HostArray]) -> HostArray:
-    return np.stack([features_of(each) for each in x])
+    return np.stack(each_of(x, "features", features_of))
 
 
 def features_of(x: HostArray) -> HostArray:

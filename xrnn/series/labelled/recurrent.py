@@ -34,6 +34,7 @@ from xrnn.series.labelled.base import (
     weights_of,
 )
 from xrnn.series.one_series import Series
+from xrnn.series.progress import progress_of
 from xrnn.series.scale import Scale
 from xrnn.typing import Array, HostArray
 
@@ -182,7 +183,8 @@ def _test(
         training = Training(params, task, size, [values[i] for i in rest], targets[rest], weights[rest])
         training.total = max(1, round(_SHARE * min(training.length, training.total)))
         try:
-            training.run(training.total)
+            with progress_of("short training", training.total) as advance:
+                training.run(training.total, advance)
         except DivergedError:
             return math.inf, np.full_like(left_out, np.nan)
         y = training.network.outputs([training.input(values[i]) for i in part])
@@ -341,7 +343,7 @@ class Training:
     def _rng(self, *key: int) -> np.random.Generator:
         return np.random.default_rng(np.random.SeedSequence(self._params.seed, spawn_key=key))
 
-    def run(self, last: int, stops: Callable[[], bool] = lambda: False) -> None:
+    def run(self, last: int, stops: Callable[[], bool | None] = lambda: False) -> None:
         """Make `last` updates, or fewer if `stops`, which is called after each one, returns True.
 
         Raises DivergedError if a loss or a weight is not finite.

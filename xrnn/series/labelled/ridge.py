@@ -25,6 +25,7 @@ from xrnn.series.labelled.base import (
     weights_of,
 )
 from xrnn.series.one_series import Series
+from xrnn.series.progress import each_of
 from xrnn.series.scale import Scale
 from xrnn.typing import HostArray
 
@@ -144,12 +145,15 @@ def solve(
     has_labels = targets.dtype.kind == "i"
     y = np.where(targets[:, None] == np.arange(outputs), 1.0, -1.0) if has_labels else targets[:, None].astype(float)
     left_out = np.full((len(_PENALTIES), *y.shape), np.nan)
-    for part in parts:
+
+    def leave_out(part: HostArray) -> None:
         rest = np.setdiff1d(np.arange(len(y)), part)
         regression = _Regression(features[rest], y[rest], weights[rest], weighted)
         for each, penalty in zip(left_out, _PENALTIES, strict=True):
             W, b = regression.solution(penalty)
             each[part] = _standardised(features[part], *regression.scale) @ W + b
+
+    each_of(parts, "tests on left-out parts", leave_out)
     best = 0
     if parts:
         best = int(np.nansum(np.square(left_out - y) * weights[:, None], axis=(1, 2)).argmin())
