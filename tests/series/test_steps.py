@@ -119,6 +119,38 @@ def test_working_days_have_one_time_of_day() -> None:
         step_of(times, "f", "1 working day")
 
 
+def days_except(closed: str, count: int = 60) -> list[datetime]:
+    """Days from a Monday on, without closed ones."""
+    each = [datetime(2024, 1, 1) + timedelta(days=i) for i in range(count)]
+    return [day for day in each if f"{day:%a}" not in closed]
+
+
+@pytest.mark.parametrize("closed", ["Sun", "Mon", "Mon, Sun", "Wed", "Fri, Sat", "Tue, Thu, Sat, Sun"])
+def test_weekdays_without_rows_are_closed(closed: str) -> None:
+    """Also if a holiday is missing."""
+    every = days_except(closed)
+    for times in (every, [each for each in every if each.day != 10 or each.month > 1]):
+        step = step_of(times, "f")
+        assert step
+        assert (step.name, step.season) == (f"1 day except {closed}", 6 - closed.count(","))
+        assert step.after(times[-1], 20) == [each for each in days_except(closed, 200) if each > times[-1]][:20]
+        assert step_of(times[:3], "f", like=step.name) == step  # a short series of a trained model
+        assert step_of(times[:1], "f", like=step.name) == step
+
+
+def test_a_missing_day_is_a_gap_until_it_is_missing_for_three_weeks() -> None:
+    with one_line(DataError, "f has a gap in its times between 2024-01-02 and 2024-01-04, but steps of 1 day"):
+        step_of(days_except("Wed", 20), "f")
+    with one_line(DataError, "between 2024-01-06 and 2024-02-05, but steps of 1 day except Sun elsewhere; add a row"):
+        step_of([each for each in days_except("Sun") if not 7 < each.timetuple().tm_yday < 36], "f")
+
+
+def test_open_days_have_a_year() -> None:
+    step = step_of(days_except("Sun"), "f")
+    assert step
+    assert [step.calendar(rows) for rows in (627, 626)] == ["year", ""]
+
+
 def of_january(*days: float) -> list[datetime]:
     return [datetime(2024, 1, 1) + timedelta(days=day - 1) for day in days]
 
@@ -141,7 +173,7 @@ UTC_DAYS = [datetime(2024, 3, day, 23 - (day > 30), tzinfo=UTC) for day in range
         (MONTHS, "f has unequal steps between 2019-12-15 and 2020-01-01, but steps of 1 month elsewhere; correct them"),
         (SPRING, "between 2024-03-31 01:00:00 and 2024-03-31 0"),
         (
-            [each for each in JANUARY if each.weekday() < 6],
+            [each for each in JANUARY[:20] if each.weekday() < 6],
             "between 2001-01-06 and 2001-01-08, but steps of 1 day elsewhere; ",
         ),
         (
@@ -173,6 +205,7 @@ def test_unequal_steps_are_named(times: list[Any], words: str) -> None:
         *(("1 month", "2024-01-31", "2024-02-29"), ("3 months", "2024-01-15", "2024-04-15")),
         *(("12 months", "2023-01-01", "2024-01-01"), ("1 working day", "2024-05-31", "2024-06-03")),
         *(("7 days", "2024-05-31", "2024-06-07"), ("15 minutes", "2024-05-31", "2024-05-31 00:15:00")),
+        *(("1 day except Mon, Sun", "2024-06-01", "2024-06-04"), ("1 day except Sun", 2.0, None)),
         *(("0.5 seconds", "2024-05-31", "2024-05-31 00:00:00.500000"), ("0.25", 2.0, "2.25")),
         *(("0.25", "2024-05-31", None), ("1 day", 2.0, None), ("", "2024-05-31", None), ("1 moon", "2024-05-31", None)),
     ],

@@ -17,9 +17,11 @@ from xrnn.commands.table_files import TableFile
 from xrnn.files import printable, quoted
 from xrnn.series import Forecaster
 from xrnn.series.errors import DataError, param
+from xrnn.series.forecast.closed_days import without_closed_days
 from xrnn.series.forecast.effects import effect_report
 from xrnn.series.forecast.effects import effects as found_effects
 from xrnn.series.forecast.estimator import (
+    closed_lines,
     effect_lines,
     known_lines,
     known_name,
@@ -67,13 +69,13 @@ def forecast(
     if options.table:
         table_file = TableFile(options.table, ["forecasts", "scores"], files, overwrite=options.overwrite)
     params = forecaster.check_params()
-    read = read_series(files, params, reading)
+    read = without_closed_days(read_series(files, params, reading), params.season)
     only = place_of(options.plot, read) if options.plot else None
     series = forecaster.learn(read)
     for each in series:
         each.check_known()
     about_known = [*wrong_known_lines(series), *known_lines(series), *effect_lines(series)]
-    doubtful = [*outlier_lines(series), *about_known]
+    doubtful = [*closed_lines(series), *outlier_lines(series), *about_known]
     run.say(*about_data(series), *doubtful)
     for line in doubtful:
         to_stderr(line)
@@ -137,7 +139,11 @@ def about_data(series: Sequence[OneSeries]) -> list[str]:
     step = f", steps of {model.step}" if model.step else ""
     name = printable(series[0].name) if len(series) == 1 else f"{len(series):,} series"
     missing = sum(int(np.isnan(each.given.values[: each.cut]).sum()) for each in series)
-    line = f"series: {name}, {span([each.cut for each in series])} rows"
+    closed = [sum(each.given.closed[: each.cut]) for each in series]
+    rows = [each.cut - of_series for each, of_series in zip(series, closed, strict=True)]
+    line = f"series: {name}, {span(rows)} rows"
+    if any(closed):
+        line += f", {counted(sum(closed), 'closed day')}"
     if missing:
         line += f", {counted(missing, 'missing value')}"
     line += f", season {model.season}; {counted(model.horizon, 'step')} ahead from {model.context}"
@@ -369,7 +375,7 @@ def _times_in_picture(series: OneSeries) -> list[Any]:
 def _draw_strip(axes: Any, series: OneSeries, first: int) -> None:
     """The whole series and its forecast. The part that the panel shows, from row `first`, is shaded."""
     end, times = series.cut, _times_in_picture(series)
-    axes.plot(times[:end], series.target[:end], color="tab:gray", linewidth=0.5)
+    axes.plot(times[:end], series.open_target[:end], color="tab:gray", linewidth=0.5)
     axes.plot(times[end:], series.median, color="tab:blue", linewidth=0.5)
     axes.axvspan(times[first], times[-1], color="tab:gray", alpha=0.15, linewidth=0)
     axes.set(yticks=[], xmargin=0)
@@ -392,7 +398,7 @@ def _draw_panel(axes: Any, series: OneSeries, test: Backtest | None, first: int)
     F, levels = series.model.horizon, series.model.levels
     end, given, times = series.cut, series.given, _times_in_picture(series)
     width = 1.5 if end - first < _MANY_ROWS else 0.5  # points
-    axes.plot(times[first:end], series.target[first:end], color="tab:gray", label="values", linewidth=width)
+    axes.plot(times[first:end], series.open_target[first:end], color="tab:gray", label="values", linewidth=width)
     axes.grid(alpha=0.3)
 
     def draw(start: int, values: HostArray, label: str | None = None) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, tzinfo
+from datetime import date, datetime, tzinfo
 from typing import Any, Final
 
 import numpy as np
@@ -30,6 +30,9 @@ class Series:
     unused: tuple[str, ...] = ()  # the columns of the table that are neither channels nor named by an option
     weight: float = 1.0  # in the loss of a training, beside the other series
     decimal: str = ""  # the sign before the decimals of the numbers in its file; empty if none of them is text with one
+    closed: tuple[bool, ...] = ()  # for each time: True for a day without a row in the table, such as a holiday
+    holidays: frozenset[date] = frozenset()  # known ones, of days ahead, too
+    idle_rows: int = 0  # that were left out, since a shop was closed there
     zone: tzinfo | None = None  # of the clock that showed the times, if they got their offsets from it
 
     @property
@@ -43,7 +46,8 @@ class Series:
         return range(known[0], known[-1] + 1) if known.size else range(0)
 
     def part(self, start: int, stop: int | None = None) -> Series:
-        return replace(self, values=self.values[start:stop], times=self.times and self.times[start:stop])
+        times, closed = self.times and self.times[start:stop], self.closed[start:stop]
+        return replace(self, values=self.values[start:stop], times=times, closed=closed)
 
 
 def checked(series: Series, *, to_forecast: bool = False) -> Series:

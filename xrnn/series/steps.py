@@ -6,7 +6,7 @@ import itertools
 import math
 from calendar import monthrange
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone, tzinfo
 from functools import cached_property
@@ -21,13 +21,16 @@ from xrnn.series.reading.numbers import as_number
 from xrnn.typing import HostArray
 
 _DAY: Final = timedelta(days=1)
-_UNITS: Final = {"day": _DAY, "hour": _DAY / 24, "minute": _DAY / 1440, "second": _DAY / 86400, "working day": _DAY}
-_SEASONS: Final = {"1 month": 12, "3 months": 4, "7 days": 52, "1 day": 7, "1 working day": 5, "1 minute": 60}
+_UNITS: Final = {"day": _DAY, "hour": _DAY / 24, "minute": _DAY / 1440, "second": _DAY / 86400}
+_SEASONS: Final = {"1 month": 12, "3 months": 4, "7 days": 52, "1 day": 7, "1 minute": 60}
 MIDNIGHT: Final = datetime.min.time()
 CLOCK_CHANGE: Final = (
     "; if the clock changed there, give times with their offset, as in 2024-03-31 03:00+02:00, or --timezone for a file"
 )
-_MOST_HOLIDAYS: Final = 0.08  # of the working days: 20 a year
+_WEEKDAYS: Final = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+_WEEKEND: Final = frozenset({5, 6})
+LEAST_WEEKS: Final = 3  # in which a weekday is missing, to be closed; Saturday and Sunday may be missing once
+MOST_HOLIDAYS: Final = 0.08  # of the open days: 20 a year
 _ROUNDING: Final = 1e-6  # numbers are equal steps if they differ by less than this share
 
 
@@ -35,19 +38,25 @@ _ROUNDING: Final = 1e-6  # numbers are equal steps if they differ by less than t
 class Step:
     """The time between two rows.
 
-    unit   "month", "working day" (Monday to Friday), "day", "hour", "minute", "second"; empty for numbers
-    day    of the month; a shorter month has its last day instead
+    unit     "month", "day", "hour", "minute", "second"; empty for numbers
+    day      of the month; a shorter month has its last day instead
+    closed   the weekdays that days leave out, 0 for Monday; empty for other units
     """
 
     count: float
     unit: str = ""
     day: int = 0
+    closed: frozenset[int] = frozenset()
 
     @property
     def name(self) -> str:
-        """The step as text: "1 month", "15 minutes", "1 working day"; a number has no unit."""
+        """The step as text: "1 month", "15 minutes", "1 working day", "1 day except Sun"; a number has no unit."""
         if not self.unit:
             return f"{self.count:.4g}"
+        if self.closed == _WEEKEND:
+            return "1 working day"
+        if self.closed:
+            return f"1 day except {weekday_names(self.closed)}"
         return f"{self.count:g} {self.unit}" if self.count == 1 else f"{self.count:g} {self.unit}s"
 
     @cached_property
@@ -58,6 +67,8 @@ class Step:
     @property
     def season(self) -> int:
         """The natural season, in steps: a year, a week, a day or an hour; 1 if there is none."""
+        if self.closed:
+            return 7 - len(self.closed)
         if timedelta(minutes=5) <= self.duration < _DAY and not _DAY % self.duration:
             return _DAY // self.duration
         return _SEASONS.get(self.name, 1)
@@ -69,7 +80,7 @@ class Step:
         """
         if not self.duration or self.duration > _DAY or _DAY % self.duration:
             return ""
-        days = rows * self.duration / _DAY * (7 / 5 if self.unit == "working day" else 1)
+        days = rows * self.duration / _DAY * 7 / (7 - len(self.closed))
         calendar, length = ("year", 365.25) if self.duration == _DAY else ("week", 7.0)
         return calendar if days >= 2 * length else ""
 
@@ -82,7 +93,7 @@ class Step:
             year, month = divmod(12 * time.year + time.month - 1 + int(self.count), 12)
             return time.replace(year=year, month=month + 1, day=min(day, monthrange(year, month + 1)[1]))
         time += self.duration
-        while self.unit == "working day" and time.weekday() > 4:
+        while self.closed and time.weekday() in self.closed:
             time += _DAY
         return time
 
@@ -110,10 +121,11 @@ def step_of(times: Sequence[Any], name: str, like: str = "") -> Step | None:
     like   the name of a step, which is preferred if several fit: Monday to Friday may be days or working days. It is
            also the step of a single time
 
-    Some working days may be missing, as holidays are. Raises DataError for other gaps, and for numbers beyond 1e30.
+    Of working days and other open days, some may be missing, as holidays are. Raises DataError for other gaps, and for
+    numbers beyond 1e30.
     """
     if len(times) < 2:
-        return _step_named(like, times[0]) if times else None
+        return step_named(like, times[0]) if times else None
     if not isinstance(times[0], datetime):
         check_sizes(np.array(times)[:, None], f"the column of times of {name}")
     step, odd = best_step(times, like)
@@ -130,8 +142,11 @@ def step_of(times: Sequence[Any], name: str, like: str = "") -> Step | None:
     )
 
 
-def _step_named(name: str, time: Time) -> Step | None:
+def step_named(name: str, time: Time) -> Step | None:
     """The step called `name`, see `Step.name`, of a series with this time. None for another kind of time."""
+    if name == "1 working day" or name.startswith("1 day except "):
+        days = {day for day, text in enumerate(_WEEKDAYS) if text in name} or _WEEKEND
+        return Step(1, "day", closed=frozenset(days)) if isinstance(time, datetime) else None
     number, _, unit = name.partition(" ")
     count, unit = as_number(number), unit.removesuffix("s")
     units, day = (("month", *_UNITS), _day_of_month([time])) if isinstance(time, datetime) else (("",), 0)
@@ -140,24 +155,25 @@ def _step_named(name: str, time: Time) -> Step | None:
 
 def best_step(times: Sequence[Any], like: str = "") -> tuple[Step, list[tuple[Any, Any]]]:
     """The step that fits most neighbours, and those that it does not fit.   like: chosen if several fit as many"""
-    steps = [(step, _odd_neighbours(step, times)) for step in _candidates(times)]
+    steps = [(step, _odd_neighbours(step, times)) for step in _candidates(times, like)]
     return min(steps, key=lambda each: (len(each[1]), each[0].name != like))
 
 
 def _odd_neighbours(step: Step, times: Sequence[Any]) -> list[tuple[Any, Any]]:
     """The neighbours (a, b) for which b is not one step after a. There are none if only some holidays are missing."""
-    is_working = step.unit == "working day"
-    if is_working and all(time.weekday() < 5 and time.time() == times[0].time() for time in times):
-        missing = np.busday_count(times[0].date(), times[-1].date()) + 1 - len(times)
-        if missing <= _MOST_HOLIDAYS * len(times):
+    closed = step.closed
+    if closed and all(time.weekday() not in closed and time.time() == times[0].time() for time in times):
+        is_open = [day not in closed for day in range(7)]
+        missing = np.busday_count(times[0].date(), times[-1].date(), is_open) + 1 - len(times)
+        if missing <= MOST_HOLIDAYS * len(times):
             return []
     tolerance = timedelta() if step.unit else _ROUNDING * step.count + 4 * math.ulp(max(map(abs, times)))
     pairs = itertools.pairwise(times)
-    return [(a, b) for a, b in pairs if abs(step.after(a, 1)[0] - b) > tolerance or (is_working and a.weekday() > 4)]
+    return [(a, b) for a, b in pairs if abs(step.after(a, 1)[0] - b) > tolerance or (closed and a.weekday() in closed)]
 
 
-def _candidates(times: Sequence[Any]) -> list[Step]:
-    """The steps that most of the times could have."""
+def _candidates(times: Sequence[Any], like: str) -> list[Step]:
+    """The steps that most of the times could have.   like: see `step_of`"""
     pairs = [*itertools.pairwise(times)]
     differences = [b - a for a, b in pairs]
     if not isinstance(times[0], datetime):
@@ -165,8 +181,24 @@ def _candidates(times: Sequence[Any]) -> list[Step]:
     in_months = [12 * (b.year - a.year) + b.month - a.month for a, b in pairs]
     size, months = (Counter(each).most_common(1)[0][0] for each in (differences, in_months))
     unit = next((unit for unit, each in _UNITS.items() if not size % each), "second")
-    steps = [Step(size / _UNITS[unit], unit), Step(1, "working day")]
+    steps = [Step(size / _UNITS[unit], unit), *(Step(1, "day", closed=days) for days in _closed_days(times, like))]
     return [Step(months, "month", _day_of_month(times)), *steps] if months > 0 else steps
+
+
+def _closed_days(dates: Sequence[Any], like: str) -> list[frozenset[int]]:
+    """The sets of weekdays that may be closed: the weekend, those of the step `like`, and those without any date."""
+    found = [_WEEKEND]
+    if (preferred := step_named(like, dates[0])) and preferred.closed:
+        found.append(preferred.closed)
+    missing = frozenset(range(7)) - {date.weekday() for date in dates}
+    if 0 < len(missing) < 6 and dates[-1] - dates[0] >= 7 * LEAST_WEEKS * _DAY:
+        found.append(missing)
+    return found
+
+
+def weekday_names(days: Collection[int]) -> str:
+    """ "Sat, Sun" """
+    return ", ".join(_WEEKDAYS[day] for day in sorted(days))
 
 
 def _day_of_month(dates: Sequence[Any]) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import warnings
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Self
@@ -12,8 +13,9 @@ import numpy as np
 
 from xrnn.checks import check_size
 from xrnn.files import printable, quoted
-from xrnn.series.errors import DataError
+from xrnn.series.errors import DataError, param
 from xrnn.series.estimator import Estimator, parse_quantiles
+from xrnn.series.forecast.closed_days import without_closed_days
 from xrnn.series.forecast.fit import as_fitted, drift, fit_series, scores_of, seasonal_naive
 from xrnn.series.forecast.linear import are_enough
 from xrnn.series.forecast.series import LEAST_ROWS, TOO_FEW, Model, OneSeries, Settings, fill, first_row
@@ -47,7 +49,20 @@ def notes_on_new(series: Sequence[OneSeries]) -> list[str]:
         listed("wider intervals for", short, len(series), too_short),
         listed("forecasts without logarithms for", without_logs, len(series), new),
     ]
-    return [*filter(None, lines), *outlier_lines(series), *wrong_known_lines(series)]
+    return [*filter(None, lines), *closed_lines(series), *outlier_lines(series), *wrong_known_lines(series)]
+
+
+def closed_lines(series: Sequence[OneSeries]) -> list[str]:
+    """A line about the rows of 0 or empty cells that count as closed days; [] without any."""
+    found = [one for one in series if one.given.idle_rows]
+    if not found:
+        return []
+    count = sum(one.given.idle_rows for one in found)
+    name = printable(found[0].name) if len(found) == 1 else f"{len(found):,} series"
+    return [
+        f"{name}: {count:,} rows of 0 or empty cells count as closed days, and steps are {found[0].model.step}; closed "
+        f"days are neither forecast nor scored; if the rows are of open days, give {param('season')} 7"
+    ]
 
 
 def known_lines(series: Sequence[OneSeries]) -> list[str]:
@@ -173,11 +188,13 @@ def _place(one: OneSeries, row: int) -> str:
 def _scores(one: OneSeries) -> dict[str, float]:
     """The scores of the forecast of a series whose values ahead are known, by name; NaN for an unknown score."""
     m, cut, origins = one.model.season, one.cut, np.array([one.cut])
-    past, actual = fill(one.target[:cut], m), one.target[None, cut : cut + one.model.horizon]
+    past, rows = fill(one.target[:cut], m), one.rows_ahead
+    actual, steps = one.target[None, rows], int(rows[-1]) + 1 - cut
     known = ~np.isnan(actual[0])
-    others = {"naive": seasonal_naive(past, origins, len(known), 1), "drift": drift(past, origins, len(known))}
+    others = {"naive": seasonal_naive(past, origins, steps, 1), "drift": drift(past, origins, steps)}
     if m <= cut:
-        others["seasonal_naive"] = seasonal_naive(past, origins, len(known), m)
+        others["seasonal_naive"] = seasonal_naive(past, origins, steps, m)
+    others = {name: values[:, rows - cut] for name, values in others.items()}
     of_model, of_others = ("mase", "smape", "coverage", "pinball"), ("naive", "seasonal_naive", "drift")
     scores = dict.fromkeys((*of_model, *(f"mase_{name}" for name in of_others)), np.nan)
     if known.any():
@@ -250,7 +267,7 @@ class Forecaster(Estimator):
         """
         series, form = self._read(X, known, 0)
         fitted = self.learn(series)
-        for line in [*outlier_lines(fitted), *wrong_known_lines(fitted), *effect_lines(fitted)]:
+        for line in [*closed_lines(fitted), *outlier_lines(fitted), *wrong_known_lines(fitted), *effect_lines(fitted)]:
             warnings.warn(line, stacklevel=2)
         if getattr(X, "ndim", 0) > 1:
             self.n_features_in_ = X.shape[1]  # as in scikit-learn
@@ -296,6 +313,8 @@ class Forecaster(Estimator):
             raise ValueError(f"X has no column {names[0]!r}; give a DataFrame, or leave the names out")
         if form and known is not None:
             raise ValueError("got known= for pandas' X; name known columns in X by Forecaster(known=)")
+        if form:
+            series = without_closed_days(series, params.season, "" if columns is None else self.model_.step)
         return series if form else with_known(series, known, ahead, columns), form
 
     @property
@@ -354,7 +373,7 @@ class Forecaster(Estimator):
         F = model.horizon
         series, _ = self._read(X, known, 0, model.known)
         forecasts = self._forecasts(series, F, stacklevel=3)
-        scores = [np.nanmean(np.abs(one.median - one.target[-F:])) / one.mase_divisor for one in forecasts]
+        scores = [np.nanmean(np.abs(one.median - one.target[one.rows_ahead])) / one.mase_divisor for one in forecasts]
         if np.isnan(scores).all():
             raise ValueError(f"X has {TOO_FEW}; give series that change before their last {F} values")
         return -float(np.nanmean(scores))
@@ -396,8 +415,8 @@ class Forecaster(Estimator):
                 if scores:
                     rows.append(of_cutoff | _scores(each))
                     continue
-                for i, quantiles in enumerate(each.forecast.tolist()):
-                    of_step = {"step": i + 1, "time": times[cut + i], "value": float(each.target[cut + i])}
+                for i, (place, quantiles) in enumerate(zip(each.rows_ahead, each.forecast.tolist(), strict=True), 1):
+                    of_step = {"step": i, "time": times[place], "value": float(each.target[place])}
                     named = {f"{q:g}": value for q, value in zip(model.levels_, quantiles, strict=True)}
                     rows.append(of_cutoff | of_step | named)
         table = {name: [row[name] for row in rows] for name in rows[0]}
@@ -414,7 +433,10 @@ class Forecaster(Estimator):
         Raises DataError if the series has no value, other times, or lacks known columns.
         """
         model = self._fitted_model
-        series = as_fitted(series, model)
+        given = as_fitted(without_closed_days([series], self.season, model.step)[0], model)
+        if rows and given.closed and series.times:  # it may have more rows, or fewer
+            rows = bisect_right(given.times or (), series.times[rows - 1])
+        series = given
         if np.isnan(series.values[:rows, 0]).all():
             raise DataError(f"{series.name} has no value before the steps to forecast; leave it out")
         start, constant = first_row(series, rows)

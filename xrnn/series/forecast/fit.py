@@ -13,6 +13,7 @@ import numpy as np
 
 from xrnn.files import printable
 from xrnn.series.errors import DataError
+from xrnn.series.forecast.closed_days import with_holidays, with_times_ahead
 from xrnn.series.forecast.linear import FAR, affine, effect_of, effects_by_block, linear_part
 from xrnn.series.forecast.recurrent import EQUAL, UNITS, recurrent_part, states
 from xrnn.series.forecast.series import (
@@ -90,10 +91,11 @@ def fit_series(series: Sequence[Series], settings: Settings, *, held_out: bool =
 
     Raises DataError.
     """
-    skipped = [first_row(one, _cut(one.target_rows, settings.horizon) if held_out else None) for one in series]
-    series = [one.part(start) for one, (start, _) in zip(series, skipped, strict=True)]
     longest = max(series, key=lambda one: len(one.times or ()))
     step = step_of(longest.times or (), longest.name)
+    series = [with_holidays(one, step) for one in series]
+    skipped = [first_row(one, _cut(one.target_rows, settings.horizon) if held_out else None) for one in series]
+    series = [one.part(start) for one, (start, _) in zip(series, skipped, strict=True)]
     rows = [one.target_rows.stop for one in series]
     cuts = [_cut(range(n), settings.horizon) for n in rows]
     setup = _sizes(series, rows, cuts, step, settings)
@@ -197,7 +199,7 @@ def as_fitted(series: Series, model: Setup, other: str = "the model was trained 
             f"{printable(series.name)} has steps of {step.name}, but {other} steps of {model.step}; correct the times, "
             "or train a model for each"
         )
-    return replace(series, times=(*times, *step.after(times[-1], model.horizon, series.zone)))
+    return with_times_ahead(series if series.closed else with_holidays(series, step), step, model.horizon)
 
 
 def _chosen(series: Sequence[PreparedSeries], setup: Setup, calendar: str) -> LinearFit:
@@ -460,8 +462,8 @@ def _relative_errors(one: PreparedSeries, start: int, origin: int, model: Model)
     values = one.given.values[start:end].copy()
     values[:, 0] = one.same_unit[start:end]
     values[origin - start :, 0] = np.nan
-    times = one.given.times and one.given.times[start : end + model.horizon]  # as in `as_fitted`
-    part = OneSeries(replace(one.given, values=values, times=times), model)
+    given = one.given.part(start, end + model.horizon)  # the times are as in `as_fitted`
+    part = OneSeries(replace(given, values=values), model)
     if part.flawed:
         return np.full(model.horizon, np.nan)
     at = np.array([part.cut])

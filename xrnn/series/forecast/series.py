@@ -212,6 +212,7 @@ class PreparedSeries:
         self.seen: HostArray = past[~np.isnan(past)]
         if factor == 1 and new_level and np.ptp(self.seen) == 0:  # only the new level tells how large changes are
             past = self.target[: self.cut]
+        past = _without(past, self._closed_rows(len(past)))
         # Values that have no logarithm count as 1 % of the smallest one that has.
         self._smallest = 0.01 * float(self.seen[self.seen > 0].min(initial=np.inf))
         self.seldom_changes = 2 * int((np.diff(self.seen) == 0).sum()) > len(self.seen)
@@ -226,6 +227,15 @@ class PreparedSeries:
         self.flawed = self.unit == 0
         self.log = takes_logs and not self.flawed
         self.values: HostArray = self.scaled(target)
+
+    def _closed_rows(self, stop: int) -> list[int]:
+        """The rows before this one of closed days, which hold copies of other rows."""
+        return [row for row, is_closed in enumerate(self.given.closed[:stop]) if is_closed]
+
+    @property
+    def open_target(self) -> HostArray:
+        """The target (T,), NaN for a closed day."""
+        return _without(self.target, self._closed_rows(len(self.target)))
 
     @property
     def has_no_logs(self) -> bool:
@@ -449,8 +459,28 @@ class OneSeries(PreparedSeries):
 
     @cached_property
     def forecast(self) -> HostArray:
-        """The quantiles (F', Q) of the steps from the cut on."""
-        return self.quantiles(np.array([self.cut])).squeeze(axis=0)[: self.steps]
+        """The quantiles (F', Q) of the open steps from the cut on.
+
+        Closed days among them delay the last ones. Those later than the horizon are forecast from the forecast.
+        """
+        rows, model = self.rows_ahead - self.cut, self.model
+        quantiles = self.quantiles(np.array([self.cut])).squeeze(axis=0)
+        while (more := min(int(rows[-1]) + 1 - len(quantiles), model.horizon)) > 0:
+            origin = self.cut + len(quantiles) + more - model.horizon
+            values = self.given.values.copy()
+            values = np.pad(values, ((0, max(origin - len(values), 0)), (0, 0)), constant_values=np.nan)
+            values[self.cut : origin, 0] = quantiles[: origin - self.cut, model.levels.index(0.5)]
+            later = OneSeries(replace(self.given, values=values), model, origin, self.left_out)
+            of_later = later.quantiles(np.array([origin])).squeeze(axis=0)
+            quantiles = np.append(quantiles, of_later[model.horizon - more :], axis=0)
+        return quantiles[rows]
+
+    @property
+    def rows_ahead(self) -> HostArray:
+        """The rows (F',) of the open steps from the cut on."""
+        closed = self.given.closed[self.cut :]
+        places = np.arange(self.steps + sum(closed))
+        return self.cut + places[~np.isin(places, np.flatnonzero(closed))][: self.steps]
 
     @property
     def median(self) -> HostArray:
@@ -460,8 +490,8 @@ class OneSeries(PreparedSeries):
     @property
     def times_ahead(self) -> Sequence[Time]:
         """The times of the steps from the cut on; their numbers 1, 2, … if the series has no times there."""
-        times = (self.given.times or ())[self.cut :]
-        return times[: self.steps] if len(times) >= self.steps else range(1, self.steps + 1)
+        times, rows = self.given.times or (), self.rows_ahead.tolist()
+        return [times[row] for row in rows] if rows[-1] < len(times) else range(1, self.steps + 1)
 
     def quantiles(self, origins: HostArray) -> HostArray:
         """The forecasts (N, F, Q) of the steps from the origins (N,).
@@ -555,7 +585,7 @@ class OneSeries(PreparedSeries):
         """Raises DataError if a known column lacks values in the steps ahead, or has far-off ones there or before."""
         if self.flawed:  # a naive forecast needs none
             return
-        end = self.cut + self.steps
+        end = int(self.rows_ahead[-1]) + 1
         scale = self.model.known_scale
         values = self.known[:end]
         values = np.pad(values, ((0, end - len(values)), (0, 0)), constant_values=np.nan)
@@ -591,7 +621,7 @@ class OneSeries(PreparedSeries):
         column never changed, and so has no effect, each other value is far.
         """
         found = []
-        for k, column in enumerate(self.known[: self.cut + self.steps].T):
+        for k, column in enumerate(self.known[: self.rows_ahead[-1] + 1].T):
             before = column[: self.cut][~np.isnan(column[: self.cut])]
             if not len(before):
                 continue
@@ -605,7 +635,7 @@ class OneSeries(PreparedSeries):
     def held_out(self) -> tuple[HostArray, HostArray]:
         """The origins (N,) from the cut on whose steps ahead are all known (rolling origin), and these steps (N, F).
 
-        A step is NaN if its value is an outlier among all rows: no forecast can know it.
+        A step is NaN on a closed day, or if its value is an outlier among all rows: no forecast can know it.
         """
         origins = np.arange(max(self.cut, self.model.least_rows), len(self.target) - self.model.horizon + 1)
         actual = self.ahead(self.target, origins)
@@ -614,5 +644,9 @@ class OneSeries(PreparedSeries):
 
     @cached_property
     def without_outliers(self) -> HostArray:
-        """The target (T,), NaN for a row to leave out among all, also those after the cut. No forecast may use it."""
-        return _without(self.target, self._left_out_before(len(self.target)).rows)
+        """The target (T,), NaN for a closed day, and for a row to leave out among all, also those after the cut.
+
+        No forecast may use it.
+        """
+        rows = [*self._left_out_before(len(self.target)).rows, *self._closed_rows(len(self.target))]
+        return _without(self.target, rows)

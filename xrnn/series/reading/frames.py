@@ -13,8 +13,8 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, replace
+from datetime import date, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -40,6 +40,7 @@ class Form:
     wide      True for a column for each series
     in_index  True if the index of X has two levels, the series and the times
     dtype     of the times in X: forecasts have times of the same dtype
+    holidays  of the frequency of the times, such as pandas' CustomBusinessDay has them
     """
 
     frame: Any
@@ -48,6 +49,7 @@ class Form:
     wide: bool
     in_index: bool
     dtype: Any
+    holidays: frozenset[date] = frozenset()
 
     @property
     def ids(self) -> list[Any]:
@@ -88,7 +90,8 @@ class Form:
                 ]
             else:
                 made.append(Series(of_rows, None, name, table.header[first:], of_steps, key, zone=zone))
-        return [each.part(each.target_rows.start) for each in (checked(one, to_forecast=True) for one in made)]
+        series = [replace(checked(one, to_forecast=True), holidays=self.holidays) for one in made]
+        return [each.part(each.target_rows.start) for each in series]
 
     def index(self, times: Sequence[Time]) -> Any:
         """The times as an index of the kind of the given one."""
@@ -181,7 +184,9 @@ def form_of(X: Any, id_name: str, time: str, target: str, known: tuple[str, ...]
     parts += [used.iloc[:, i] for i in range(used.shape[1])]
     table = pandas.DataFrame({i: part.array for i, part in enumerate(parts)})
     table.columns = [*map(str, keys), *("value" if each is None else str(each) for each in used.columns)]
-    return Form(table, keys, used.columns if is_wide else [*used.columns][:1], is_wide, levels == 2, dtype)
+    holidays = np.array(getattr(getattr(X.index, "freq", None), "holidays", ()), "datetime64[D]")
+    targets = used.columns if is_wide else [*used.columns][:1]
+    return Form(table, keys, targets, is_wide, levels == 2, dtype, frozenset(holidays.tolist()))
 
 
 def _counts_rows(index: Any) -> bool:
