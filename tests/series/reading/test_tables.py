@@ -352,6 +352,10 @@ def test_text_that_is_not_utf_8_is_read_as_excel_writes_it(caplog: pytest.LogCap
         ('x,y\n"1,5",1\n', [[1.5, 1]], "1,5 is read as 1.5"),
         ("x;y\n5,0000;1\n", [[5, 1]], "5,0000 is read as 5"),
         ("6.451,22;1\n1.234,56;2\n", [[6451.22, 1], [1234.56, 2]], "6.451,22 is read as 6451.22"),  # no header
+        # thousands apart by blanks or apostrophes
+        ("x;y\n1 828,8;1\n-12 345 678;2\n", [[1828.8, 1], [-12345678, 2]], "1 828,8 is read as 1828.8"),
+        ("x;y\n1\u202f828,8;1\n1\xa0000;2\n", [[1828.8, 1], [1000, 2]], "1 828,8 is read as 1828.8"),
+        ("x;y\n1'234.50;1\n1\u2019000;2\n", [[1234.5, 1], [1000, 2]], ""),
         # three digits after each point, beside numbers from 500 without one
         (
             "x;y\n850;1\n1.000;2\n1.100;3\n",

@@ -1,6 +1,7 @@
 """Numbers in text: words for missing values, yes and no, and the signs of decimals and thousands.
 
-A number has one sign, a point or a comma, before its decimals; the other one may separate groups of three digits.
+A number has one sign, a point or a comma, before its decimals; the other one may separate groups of three digits, and
+so may a blank or an apostrophe: 6 451,22 and 6'451.22.
 
     1,5        6.451,22    a comma before the decimals
     1.5        6,451.22    a point before the decimals
@@ -29,6 +30,7 @@ _GROUPED: Final = {  # numbers with thousands, by the sign of their decimals
     ".": re.compile(r"[-+]?[1-9]\d{0,2}(,\d{3})+(\.\d*)?"),
     ",": re.compile(r"[-+]?[1-9]\d{0,2}(\.\d{3})+(,\d*)?"),
 }
+_SPACED: Final = re.compile(r"[-+]?[1-9]\d{0,2}([ \xa0\u202f'\u2019]\d{3})+([.,]\d*)?")  # also no-break spaces
 _OTHER: Final = {".": ",", ",": "."}
 _CONVERT: Final = "convert the column to numbers"  # the remedy for a frame
 _SAME_SIGN: Final = "write all numbers with the same sign before the decimals"
@@ -55,6 +57,8 @@ def number_in(cell: Cell, decimal: str) -> float | None:
     text = cell.strip()
     if (word := _WORDS.get(text.lower())) is not None:
         return word
+    if _SPACED.fullmatch(text):
+        text = re.sub(r"[^-+\d.,]", "", text)
     thousands = _OTHER[decimal]
     if thousands in text:
         if not _GROUPED[decimal].fullmatch(text):
@@ -142,7 +146,7 @@ def chosen_decimal(
     if not examples:
         return sign, []
     cell = max(examples, key=len)
-    fact = quoted(cell)
+    fact = quoted(re.sub(r"\s", " ", cell))  # no-break spaces would be shown as �
     if in_columns:
         fact += f" in {in_columns}"
     fact += f" is read as {number_in(cell, sign):.15g}"
