@@ -81,6 +81,14 @@ def test_files_without_decimals_get_those_of_the_training(capsys: Capture) -> No
     assert "," in rows_of("next.csv", ";")[0]["0.9"]
 
 
+@pytest.mark.parametrize(("separator", "decimal"), [(";", ","), (",", "."), ("\t", ".")])
+def test_whole_numbers_between_semicolons_get_decimal_commas(separator: str, decimal: str) -> None:
+    rows = [f"{datetime(2024, 1, 1) + timedelta(days=i):%Y-%m-%d}{separator}{i % 7 + i % 5}" for i in range(60)]
+    Path("f.csv").write_text("\n".join([f"day{separator}sold", *rows, ""]))
+    assert main(["forecast", "f.csv", "--horizon", "3", "--table", "next.csv"]) == 0
+    assert decimal in rows_of("next.csv", ";" if decimal == "," else ",")[0]["0.9"]
+
+
 @pytest.mark.needs("openpyxl", "series")
 def test_a_sheet_has_numbers_and_dates(capsys: Capture) -> None:
     write_sales("f.csv", ",")

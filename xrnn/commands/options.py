@@ -74,9 +74,17 @@ class ReadingOptions:
         return self.given | ({_FOUND_DECIMAL: signs.pop()} if len(signs) == 1 else {})
 
     def usual(self, series: Iterable[Series]) -> str:
-        """The sign of the decimals in the files of these series; else that of the options or the training; else "."."""
+        """The sign of the decimals in the files of these series; else that of the options or of the training.
+
+        If all are unknown: "," for a file of whole numbers between semicolons, else ".". Spreadsheets write semicolons
+        in languages with decimal commas, and only open such a file in columns there.
+        """
+        series = [*series]
         signs = {each.decimal for each in series} - {""}
-        return signs.pop() if len(signs) == 1 else self.decimal or self.usual_decimal or "."
+        if len(signs) == 1:
+            return signs.pop()
+        likely = "," if series and not signs and all(each.semicolons for each in series) else "."
+        return self.decimal or self.usual_decimal or likely
 
     def columns(self) -> Columns:
         """How to read tables.   Raises SettingsError."""

@@ -131,7 +131,7 @@ def read_csv(path: Path, columns: Columns) -> Table:
     if columns.decimal == "," and width == 1:
         _check_commas(rows, path)
     table = Table.of_rows(rows, str(path), columns, "line", [*notes, *more], points_may_group=points_may_group)
-    return replace(table, faults=faults, of_other_width=of_other_width)
+    return replace(table, faults=faults, of_other_width=of_other_width, semicolons=separator == ";")
 
 
 def _check_commas(rows: Mapping[int, Sequence[Cell]], path: Path) -> None:
@@ -314,6 +314,7 @@ class Table:
     faults: Mapping[int, Fault] = field(default_factory=dict)  # of lines without the right number of cells
     of_other_width: Mapping[int, Sequence[Cell]] = field(default_factory=dict)  # the cells of these lines
     points_may_group: bool = True  # a number that is text, such as 1.000, may be 1000
+    semicolons: bool = False  # they separate the cells
 
     @classmethod
     def of(cls, frame: Any, name: str, columns: Columns) -> Self:
@@ -391,6 +392,7 @@ class Table:
                 time_names=tuple(map(self.shown, roles.times)),
                 unused=tuple(map(self.shown, roles.unused)),
                 decimal=decimal if has_sign else "",
+                semicolons=self.semicolons,
                 zone=zone,
             )
             made.append(checked(one, to_forecast=self.columns.timed))
