@@ -106,6 +106,17 @@ def test_values_that_may_be_right_are_no_typing_errors() -> None:
         assert find_errors(columns) == {}, seed
 
 
+@pytest.mark.parametrize(
+    ("usual", "rare", "typed"), [((0, -10), -60, -100), ((0, 500, 1000), 20_000, 50_000), ((0, 5), 30, 500)]
+)
+def test_any_amount_may_come_once(usual: tuple[float, ...], rare: float, typed: float) -> None:
+    """Ten or a hundred times another amount is a typing error."""
+    column = np.random.default_rng(108_000).choice(usual, 120)
+    for value, is_error in [(rare, False), (typed, True)]:
+        column[60] = value
+        assert find_errors(column[:, None].astype(float)) == ({(60, 0): (min(usual), max(usual))} if is_error else {})
+
+
 def test_a_known_value_far_from_all_others_is_a_typing_error() -> None:
     rng = np.random.default_rng(97_000)
     price = np.repeat([9.99, 12.99, 10.99], 40)

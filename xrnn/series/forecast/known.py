@@ -12,6 +12,7 @@ _FARTHER: Final = 4.0  # times the distance of the others from each other: 10 in
 _LEAST_ROWS: Final = 8  # of the others that differ from their commonest value; fewer can't show which values are usual
 _LEAST_EQUAL: Final = 2  # rows of each value, if the others have only two values
 _USUAL_SHARE: Final = 0.5  # of the rows have the value of a column that is not active, such as 0 of a promotion
+_TYPED_RATIO: Final = 1.25  # of a typing error, divided by 10, 100, …, to the value that was meant
 _LEAST_EFFECT: Final = (
     0.1  # of the distance of a far row from the expected value, if it is far because of a known column
 )
@@ -24,7 +25,10 @@ def find_errors(columns: HostArray) -> dict[tuple[int, int], tuple[float, float]
     Errors are single values that are farther from the others than four times the distance of these from each other. A
     large positive value must also be far by its ratio to the greatest other: this exceeds the square of the ratio of
     that to the median of the positive others. So large values are no errors in a column where such values are usual,
-    such as costs of advertising. A value that occurs twice is no error, nor is a single one beside equal values.
+    such as costs of advertising. In a column of amounts, which has 0 and more than one other value or one other than 1,
+    it must also be about 10, 100, … times one of the others: any amount may come once. Negative values beside others
+    that are not above 0 follow the same rules. A value that occurs twice is no error, nor is a single one beside equal
+    values.
     """
     found: dict[tuple[int, int], tuple[float, float]] = {}
     for k, column in enumerate(columns.T):
@@ -42,12 +46,22 @@ def find_errors(columns: HostArray) -> dict[tuple[int, int], tuple[float, float]
 
 
 def _is_far(value: float, others: HostArray) -> bool:
+    if value < 0 and others.max() <= 0:
+        value, others = -value, -others
     least, greatest = others.min(), others.max()
     if max(least - value, value - greatest) <= _FARTHER * (greatest - least):
         return False
     if value < 0 or greatest <= 0:
         return True
-    return bool(value / greatest > (greatest / np.median(others[others > 0])) ** 2)
+    is_far = value / greatest > (greatest / np.median(others[others > 0])) ** 2
+    has_amounts = least == 0 and not np.isin(others, (0, 1)).all()
+    return bool(is_far and (not has_amounts or _is_typed(value, others[others > 0])))
+
+
+def _is_typed(value: float, others: HostArray) -> bool:
+    """Whether a value is about 10, 100, … times one of the others."""
+    powers = np.log10(value / others)
+    return bool(((powers > 0.5) & (np.abs(powers - np.rint(powers)) < np.log10(_TYPED_RATIO))).any())
 
 
 def _are_usual(others: HostArray) -> bool:
