@@ -14,7 +14,8 @@ from xrnn.commands.main import main
 from xrnn.series import Forecaster
 from xrnn.series.forecast.fit import backtest
 from xrnn.series.forecast.outliers import constant_rows, find_outliers, rows_of_new_level, unit_change
-from xrnn.series.forecast.series import mase_divisor
+from xrnn.series.forecast.series import PreparedSeries, Setup, mase_divisor
+from xrnn.series.scale import Scale
 from xrnn.typing import HostArray
 
 F = 8
@@ -481,6 +482,26 @@ def test_a_known_promotion_is_no_outlier() -> None:
     y[200:] = np.nan
     (forecast,) = [forecast_of(np.stack([y, promotion], axis=1), target="y", known="promotion", season=1)]
     assert forecast[2, 1] > 500
+
+
+@pytest.mark.parametrize("factor", [3, 5])
+@pytest.mark.parametrize("rows", [1, 2, 3])
+def test_a_known_promotion_that_multiplies_a_strong_season_is_no_outlier(factor: float, rows: int) -> None:
+    """A typing error beside it is one."""
+    zeros, ones = np.zeros(1), np.ones(1)
+    setup = Setup(
+        horizon=7, season=7, context=24, channel_names=None, step="", known_scale=Scale(zeros, ones), effect=zeros
+    )
+    for seed in range(107_000, 107_010):
+        rng, t = np.random.default_rng(seed), np.arange(140)
+        promotion = (rng.random(140) < 0.1) * 1.0
+        promotion[-5:] = np.arange(-5, 0) >= -rows
+        y = 200 * (1 + 0.5 * np.sin(2 * np.pi * t / 7)) * factor**promotion * np.exp(0.05 * rng.standard_normal(140))
+        for row in (None, 70):
+            if row:
+                y[row] *= 100
+            one = PreparedSeries(series(np.stack([y, promotion], axis=1)), setup)
+            assert ([*one.left_out.outliers], one.left_out.new_level) == ([row] if row else [], {}), seed
 
 
 def test_a_bad_value_is_named(

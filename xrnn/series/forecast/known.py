@@ -77,12 +77,13 @@ def are_of_known(values: HostArray, effect: HostArray, columns: HostArray, expec
     The column has one value in most rows before, and other ones in all these rows. The effect of the columns has moved
     them in the same direction, by at least a tenth of the distance.
 
-    values, effect   (T,), the target without the effect of the columns, and this effect;   columns (T, K)
+    values, effect   (T,), the target without the effect of the columns, and this effect, NaN if unknown
+    columns          (T, K)
     expected         the values that are expected in these rows
     """
     rows = [*expected]
     distance = float(np.median(values[rows] - [*expected.values()]))
-    effect_there = float(np.median(effect[rows]) - np.median(effect[: rows[0]]))
+    effect_there = float(np.median(effect[rows]) - np.nanmedian(effect[: rows[0]]))
     if effect_there * np.sign(distance) < _LEAST_EFFECT * abs(distance):
         return False
     for column in columns.T:

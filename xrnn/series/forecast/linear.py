@@ -7,7 +7,7 @@ from typing import Final
 
 import numpy as np
 
-from xrnn.series.forecast.smoothing import by_errors
+from xrnn.series.forecast.smoothing import by_errors, exponential
 from xrnn.series.progress import progress_of
 from xrnn.series.scale import Scale
 from xrnn.typing import HostArray
@@ -79,19 +79,20 @@ def effects_by_block(values: HostArray, columns: HostArray, blocks: HostArray) -
     return ridge(S, products, _EFFECT_PENALTIES[best : best + 1])[0], effects[best]
 
 
-def robust_effect(values: HostArray, columns: HostArray, season: int) -> HostArray:
+def robust_effect(values: HostArray, columns: HostArray, season: int) -> tuple[HostArray, float]:
     """The effect (T,) of known columns (T, K) on values (T,), which single wrong values hardly change.
 
     As in `effect_of`, but a change whose error e is larger than 1.5 s has the weight 1.5 s / e, for the median |error|
-    s   (Huber, 1964; the weights are found by repeated solutions).
+    s   (Huber, 1964; the weights are found by repeated solutions). Also the part that it leaves: the median |error| of
+    the changes in which a column changes, divided by their median size; 1 without such changes.
     """
     x = Scale.of([columns]).apply(columns).astype(np.float64)
     change, change_of_columns = values[season:] - values[:-season], x[season:] - x[:-season]
     known = ~np.isnan(change)
     A, y = np.append(change_of_columns[known], np.ones((known.sum(), 1)), axis=1), change[known]
     if len(y) <= A.shape[1]:
-        return np.zeros(len(values))
-    weight = np.ones(len(y))
+        return np.zeros(len(values)), 1.0
+    weight, error = np.ones(len(y)), np.abs(y)
     for _ in range(_REPEATS):
         weighted = A * weight[:, None]
         effect = ridge(weighted.T @ A, weighted.T @ y, [1e-3 * weight.sum() + 1e-12])[0]
@@ -101,7 +102,23 @@ def robust_effect(values: HostArray, columns: HostArray, season: int) -> HostArr
         if limit == 0:
             break
         weight = limit / np.maximum(error, limit)
-    return x @ effect[:-1]
+    changing = (A[:, :-1] != 0).any(axis=1)
+    size = float(np.median(np.abs(y[changing]))) if changing.any() else 0.0
+    return x @ effect[:-1], float(np.median(error[changing])) / size if size else 1.0
+
+
+def effect_or_factor(values: HostArray, columns: HostArray, season: int) -> tuple[HostArray, HostArray]:
+    """The effect of known columns as amounts a (T,) and factors f (T,): value = f · value without the columns + a.
+
+    a is 0, or f is 1. The effect is a factor, as that of a promotion that multiplies sales, if all values are positive
+    and the columns explain more of the changes of the logarithms; see `robust_effect`.
+    """
+    amounts, left = robust_effect(values, columns, season)
+    if (values[~np.isnan(values)] > 0).all():
+        of_logs, left_of_logs = robust_effect(np.log(values), columns, season)
+        if left_of_logs < left:
+            return np.zeros(len(values)), exponential(of_logs)
+    return amounts, np.ones(len(values))
 
 
 def linear_part(

@@ -12,7 +12,7 @@ import numpy as np
 from xrnn.files import printable, quoted
 from xrnn.series.errors import DataError, param
 from xrnn.series.forecast.known import are_of_known, find_errors
-from xrnn.series.forecast.linear import BLOCKS, FAR, affine, robust_effect
+from xrnn.series.forecast.linear import BLOCKS, FAR, affine, effect_or_factor
 from xrnn.series.forecast.outliers import (
     LeftOut,
     constant_rows,
@@ -267,15 +267,16 @@ class PreparedSeries:
         target, known = self.target[:row], self.given.values[:row, 1:].copy()
         change = unit_change(target, season)
         target = in_old_unit(target, *change) if change else target
-        effect = np.zeros(len(target))
+        amounts, factors = np.zeros(len(target)), np.ones(len(target))
         wrong_known = find_errors(known)
         for place, k in wrong_known:
             known[place, k] = np.nan
         # The effect of a wrong known value is unknown, so its row doesn't show whether the value of the target is far.
         values = _without(target, (place for place, _ in wrong_known))
         if self.setup.known:
-            effect = robust_effect(values, known, season)
-        values = values - effect
+            amounts, factors = effect_or_factor(values, known, season)
+        values = (values - amounts) / factors
+        effect = target - values
         # A new level is no outlier, but outliers may hide it.
         found_first = {} if rows_of_new_level(values, season) and not change else find_outliers(values, season)
         new_level = dict.fromkeys(rows_of_new_level(_without(values, found_first), season) if not change else [], 0.0)
@@ -294,7 +295,8 @@ class PreparedSeries:
         if new_level and are_of_known(values, effect, known, new_level):
             outliers, new_level = outliers | new_level, {}
         outliers, new_level = (
-            {place: value + effect[place] for place, value in of_kind.items()} for of_kind in (outliers, new_level)
+            {place: value * factors[place] + amounts[place] for place, value in of_kind.items()}
+            for of_kind in (outliers, new_level)
         )
         if not change:
             return LeftOut(outliers, new_level, 1.0, wrong_known)
