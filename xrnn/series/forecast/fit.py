@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -434,21 +435,21 @@ def _widening(series: Sequence[PreparedSeries], model: Model) -> HostArray:
     lengths = np.unique(np.clip([2, 4, *np.geomspace(4, C, 4), model.season + 1], 1, C).astype(int))
     errors: dict[int, list[HostArray]] = {int(n): [] for n in lengths}
     of_all: list[HostArray] = []
-    places = [
+    places = Counter(  # in a short series, an origin may come more than once
         (one, int(origin))
         for one in long
         for origin in np.linspace(max(C, min(one.cut // 2, one.cut - F)), one.cut - F, -(-_ORIGINS // len(long)))
-    ]
+    )
 
-    def compare(place: tuple[PreparedSeries, int]) -> None:
-        one, origin = place
+    def compare(place: tuple[tuple[PreparedSeries, int], int]) -> None:
+        (one, origin), count = place
         if np.isnan(one.values[origin - C : origin + F]).any():
             return
-        of_all.append(_relative_errors(one, max(origin - _MOST_CONTEXTS * C, 0), origin, model))
+        of_all.extend([_relative_errors(one, max(origin - _MOST_CONTEXTS * C, 0), origin, model)] * count)
         for n, of_n in errors.items():
-            of_n.append(_relative_errors(one, origin - n, origin, model))
+            of_n.extend([_relative_errors(one, origin - n, origin, model)] * count)
 
-    each_of(places, "intervals of short series", compare)
+    each_of([*places.items()], "intervals of short series", compare)
     level = min(model.levels[-1] - model.levels[0], _LARGEST_LEVEL)
     quantiles = [np.nanquantile(np.append(of_n, 0), level) for of_n in (of_all, *errors.values())]
     factors = np.array(quantiles[1:]) / max(quantiles[0], 1e-300) if quantiles[0] > 0 else np.ones(len(lengths))

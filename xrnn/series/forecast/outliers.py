@@ -120,12 +120,16 @@ def rows_of_new_level(values: HostArray, season: int) -> list[int]:
         return [int(row) for row in rows[changes[0] :]]
     scales = [np.log(known), known] if (known > 0).all() else [known]
     for scaled in scales:
+        of_level = scaled - _season(scaled, rows, season)
         for length in (3, 2):
+            last, least = of_level[-length:], _LEAST_DISTANCE * scaled[:-length].std()
+            most = np.abs(last - of_level[-length - 1]).min()  # of their distance, which takes long to compute
+            if most <= least or np.ptp(last) > _LEAST_SHARE * most:
+                continue
             distance, _, is_alone = _distances(scaled, rows, season, length)
             others = distance[:-length]
-            is_far = distance[-1] > max(_FARTHER * others.max(), _LEAST_DISTANCE * scaled[:-length].std())
-            of_level = (scaled - _season(scaled, rows, season))[-length:]
-            is_level = np.ptp(of_level) <= _LEAST_SHARE * distance[-1]  # otherwise a growth may have begun
+            is_far = distance[-1] > max(_FARTHER * others.max(), least)
+            is_level = np.ptp(last) <= _LEAST_SHARE * distance[-1]  # otherwise a growth may have begun
             if is_level and is_far and is_alone[-1] and (others > 0).sum() > _LEAST_ROWS:
                 return [int(row) for row in rows[-length:]]
     return []

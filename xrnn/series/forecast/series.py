@@ -278,8 +278,11 @@ class PreparedSeries:
         values = (values - amounts) / factors
         effect = target - values
         # A new level is no outlier, but outliers may hide it.
-        found_first = {} if rows_of_new_level(values, season) and not change else find_outliers(values, season)
-        new_level = dict.fromkeys(rows_of_new_level(_without(values, found_first), season) if not change else [], 0.0)
+        last_rows = rows_of_new_level(values, season) if not change else []
+        found_first = {} if last_rows else find_outliers(values, season)
+        if found_first and not change:
+            last_rows = rows_of_new_level(_without(values, found_first), season)
+        new_level = dict.fromkeys(last_rows, 0.0)
         outliers = find_outliers(_without(values, new_level), season) if new_level else found_first
         last = [*new_level] or outliers_at_end(values, outliers)
         if last:
