@@ -152,14 +152,44 @@ def test_a_known_column_that_changes_in_another_series_has_an_effect() -> None:
 def test_too_many_known_columns_for_the_rows_are_named() -> None:
     known = np.random.default_rng(0).random((2, 20, 14))
     too_few = (
-        r"^the known columns are not used: 12 changes over a season are too few to find the effect of 14 columns; give "
-        r"more rows, or fewer known columns$"
+        r"^the known columns are not used: finding their effect takes 16 changes over a season, and the rows have 12; "
+        r"give more rows, or fewer known columns$"
     )
     with pytest.warns(UserWarning, match=too_few):
         forecaster = Forecaster(**SMALL).fit(growth(16)[None], known=known[:1, :16])
     assert not forecaster.model_.effect.any()
     forecaster.fit(np.stack([growth(16), growth(16)]), known=known[:, :16])  # 24 changes
     assert forecaster.model_.effect.any()
+
+
+@pytest.mark.parametrize(
+    ("past", "ahead", "lines"),
+    [
+        (
+            [0, 1, 0],
+            [5, 1],
+            [
+                "the known columns are not used: finding their effect takes 3 changes over a season, and the rows have "
+                "2; give more rows"
+            ],
+        ),
+        (
+            [0, 0, 0],
+            [0, 1],
+            [
+                "known columns that never change in the rows before the forecast are not used: 1",
+                "X[0]: known column 1 is 1 in row 5, and 0 in all rows before the forecast, so its effect is unknown; "
+                "correct it if it is a typing error",
+            ],
+        ),
+    ],
+)
+def test_lines_about_known_columns_of_three_rows_agree(past: list[int], ahead: list[int], lines: list[str]) -> None:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        forecaster = Forecaster(horizon=2, season=1).fit([[3.0, 5, 4]], known=[np.array(past)[:, None]])
+        forecaster.predict(known=[np.array(ahead)[:, None]])
+    assert [str(each.message) for each in caught] == lines
 
 
 def test_known_columns() -> None:

@@ -103,20 +103,22 @@ def effect_lines(series: Sequence[OneSeries]) -> list[str]:
     model, used = series[0].model, [one for one in series if not one.flawed]
     if not (model.known and used):
         return []
-    changes = sum(int((~np.isnan(one.changes()[0])).sum()) for one in used)
-    if not are_enough(changes, len(model.effect)):
-        return [
-            f"the known columns are not used: {changes:,} changes over a season are too few to find the effect of "
-            f"{len(model.effect):,} columns; give more rows, or fewer known columns"
-        ]
-    m, columns = model.season, [one.columns[: one.cut, : model.known] for one in used]
+    m, K, columns = model.season, model.known, [one.columns[: one.cut, : model.known] for one in used]
     never_changes = np.all([np.ptp(each, axis=0) == 0 for each in columns], axis=0)
     is_seasonal = np.all([(each[m:] == each[:-m]).all(axis=0) for each in columns], axis=0) & ~never_changes
     reasons = {
         "never change in the rows before the forecast": never_changes,
         "are the same in each season": is_seasonal,
     }
-    return [
+    changes, lines = sum(int((~np.isnan(one.changes()[0])).sum()) for one in used), list[str]()
+    if not are_enough(changes, len(model.effect)):
+        del reasons["are the same in each season"]  # of so few rows, this may be chance
+        if not never_changes.all():
+            lines.append(
+                f"the known columns are not used: finding their effect takes {len(model.effect) + 2:,} changes over a "
+                f"season, and the rows have {changes:,}; give more rows{', or fewer known columns' if K > 1 else ''}"
+            )
+    return lines + [
         f"known columns that {reason} are not used: "
         + quoted(", ".join(known_name(used[0], k) for k in np.flatnonzero(applies).tolist()))
         for reason, applies in reasons.items()

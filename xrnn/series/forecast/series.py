@@ -623,7 +623,8 @@ class OneSeries(PreparedSeries):
         """The known values ahead that are far outside those of the rows before: row, column, least and greatest before.
 
         Far is farther from them than these are from each other. No row has shown the effect of such a value. If a
-        column never changed, and so has no effect, each other value is far.
+        column never changed, and so has no effect, each other value is far. A column that changed is not used if its
+        effect is 0: then no value is far.
         """
         found = []
         for k, column in enumerate(self.known[: self.rows_ahead[-1] + 1].T):
@@ -633,7 +634,7 @@ class OneSeries(PreparedSeries):
             least, greatest = float(before.min()), float(before.max())
             far = np.maximum(least - column, column - greatest) > greatest - least
             far[: self.cut] = False
-            if least < greatest or self.setup.effect[k] == 0:
+            if (least < greatest) == (self.setup.effect[k] != 0):
                 found += [(int(row), k, least, greatest) for row in np.flatnonzero(far)]
         return found
 
