@@ -86,7 +86,7 @@ def forecast(
     parts = parts_of(forecaster.model_)
     known_names = [known_name(series[0], k) for k in range(forecaster.model_.known)]
     effects = found_effects(series, known_names)
-    run.say(*about_tests(tests, scores, series), naive_forecasts(series), parts, *effect_report(effects))
+    run.say(*about_tests(tests, scores, series), naive_forecasts(series), parts, *effect_report(effects, known_names))
     first = series[tests[0].place if tests else 0]
     if len(series) > 1:
         run.say(f"{first.name} (1 of {len(series):,} series; `xrnn predict` prints all forecasts)")

@@ -98,7 +98,7 @@ def test_an_effect_on_logarithms_is_a_factor() -> None:
         (one,) = effects([one_series(y, promotion[:, None], 7, log=True)], ["a"])
         held.append(one.low < np.exp(0.3) < one.high)
     assert 0.7 < np.mean(held) < 0.92, np.mean(held)
-    assert effect_report([one]) == [
+    assert effect_report([one], ["a"]) == [
         f"effect of a: {100 * one.value - 100:+.3g} % (80% interval {100 * one.low - 100:+.3g} % to "
         f"{100 * one.high - 100:+.3g} %): the model forecasts logarithms, so that it is a share of the value"
     ]
@@ -113,6 +113,7 @@ def test_only_columns_whose_effect_the_rows_tell_have_one() -> None:
     )
     found = effects([one_series(rng.standard_normal(140), columns, 7)], [*"abcdef"])
     assert [each.column for each in found] == ["a"]
+    assert effect_report(found, [*"abcdef"])[1].startswith("no interval for the effect of b, c, d, e, f: the rows are")
     assert effects([one_series(rng.standard_normal(8), columns[:8, :1] + rows[:8, None] % 2, 7)], ["a"]) == []
 
 
@@ -128,7 +129,7 @@ def test_the_effects_are_those_that_the_fit_removes() -> None:
     model = fitted[0].model
     removed = model.effect[:2] / model.known_scale.deviation * fitted[0].unit
     assert removed == pytest.approx([found[0].value, found[1].value], rel=0.02)
-    lines = effect_report([each._replace(low=each.value - 1, high=each.value + 1.26) for each in found])
+    lines = effect_report([each._replace(low=each.value - 1, high=each.value + 1.26) for each in found], ["a", "b"])
     assert [line.split(":")[0] for line in lines] == ["effect of a", "effect of 1 more in b"]
     assert lines[0].endswith("), in 10, the median of 3 series")
     assert " per row (80% interval 4" in lines[0]

@@ -94,8 +94,11 @@ def _with_deviations(values: HostArray, columns: HostArray, blocks: HostArray) -
     return found
 
 
-def effect_report(found: Sequence[Effect]) -> list[str]:
-    """A line for each column: its effect on the series, or on the one with the median effect of several."""
+def effect_report(found: Sequence[Effect], names: Sequence[str]) -> list[str]:
+    """A line for each column: its effect on the series, or on the one with the median effect of several.
+
+    names   of the known columns; a line has those whose effect the rows do not tell
+    """
     lines = []
     for column in dict.fromkeys(each.column for each in found):
         of_column = sorted((each for each in found if each.column == column), key=lambda each: each.value)
@@ -112,4 +115,7 @@ def effect_report(found: Sequence[Effect]) -> list[str]:
         else:
             value, low, high = f"{one.value:+,.4g}", f"{one.low:,.4g}", f"{one.high:,.4g}"
             lines.append(f"effect of {what}: {value} per {step} ({LEVEL:.0%} interval {low} to {high}){where}")
+    if untold := [name for name in names if all(each.column != name for each in found)]:
+        why = "the rows are too few, or most of its changes are at one time, or follow from the season or other columns"
+        lines.append(f"no interval for the effect of {quoted(', '.join(untold))}: {why}")
     return lines
