@@ -18,7 +18,7 @@ from xrnn.series.estimator import parse_quantiles
 from xrnn.series.forecast import linear
 from xrnn.series.forecast.estimator import listed, naive_forecasts
 from xrnn.series.forecast.fit import backtest, drift, fit_series, mean_scores, quantile_offsets, seasonal_naive
-from xrnn.series.forecast.series import OneSeries
+from xrnn.series.forecast.series import OneSeries, Settings
 from xrnn.series.one_series import Series
 from xrnn.typing import HostArray
 
@@ -478,3 +478,26 @@ def test_the_naive_forecast_repeats_the_last_season() -> None:
 def test_the_drift_continues_the_line_from_the_first_to_the_last_value() -> None:
     values = np.array([1.0, 9, 9, 7, 0])
     np.testing.assert_allclose(drift(values, np.array([4, 1]), 2), [[9, 11], [1, 1]])
+
+
+@pytest.mark.parametrize("season", [24, 48])
+def test_the_context_of_hours_has_a_week_if_this_helps(season: int) -> None:
+    """Without times, weekends are known from the week before: the error is less than half that of the day before."""
+    rng = np.random.default_rng(season)
+    row = np.arange(70 * season)
+    hour, day = row % season / season, row // season % 7
+    values = 100 + 40 * np.sin(2 * np.pi * hour) * np.where(day > 4, 0.3, 1) + 2 * rng.standard_normal(len(row))
+    cut = 67 * season  # the next days are a Friday and a Saturday
+    (one,) = fit_series([Series(values[:cut, None], None, "s")], Settings(horizon=2 * season, season=season))
+    assert one.model.context == 8 * season
+    assert one.model.season == season
+    actual = values[cut : cut + 2 * season]
+    day_before = np.resize(values[cut - season : cut], 2 * season)
+    assert np.abs(one.median - actual).mean() < np.abs(day_before - actual).mean() / 2
+
+
+def test_a_day_like_all_others_needs_no_week() -> None:
+    rng = np.random.default_rng(0)
+    values = 100 + 40 * np.sin(np.pi * np.arange(24 * 40) / 12) + 2 * rng.standard_normal(24 * 40)
+    (one,) = fit_series([Series(values[:, None], None, "s")], Settings(horizon=24, season=24))
+    assert one.model.context == 72

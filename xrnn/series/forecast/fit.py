@@ -37,6 +37,7 @@ from xrnn.series.scale import Scale
 from xrnn.series.steps import Step, step_of
 from xrnn.typing import HostArray
 
+_PARTS_OF_DAY: Final = (24, 48, 96)  # steps in a day: hours, half hours and quarter hours
 _TEST_SHARE: Final = 0.2  # of the rows, for the backtest
 _MOST_VALUES: Final = 2**23  # in the contexts of all windows that the linear part is learnt from
 _FEW: Final = 40  # with fewer left-out windows than this, the intervals come from exponential smoothing alone
@@ -204,12 +205,14 @@ def as_fitted(series: Series, model: Setup, other: str = "the model was trained 
 
 
 def _chosen(series: Sequence[PreparedSeries], setup: Setup, calendar: str) -> LinearFit:
-    """The linear part, of the logarithms if they help, and with a calendar if it helps.
+    """The linear part, of the logarithms if they help, with a calendar and with a context of a week if these help.
 
     The model forecasts the logarithms of positive values without jumps if the errors of the linear part are then
     smaller, or equal within 5 %: intervals of logarithms grow with the level, as errors of most growing series do. It
     forecasts the values of a series whose changes do not grow with its level. It has calendar columns if they lower
-    these errors by more than 5 %.
+    these errors by more than 5 %. Without a calendar, the context of
+    hours, half hours and quarter hours has a week and a day by the same rule, also without times: the linear part then
+    reads the values a week before each step of a day.
 
     calendar   the name of the calendar columns to try; empty for none
     """
@@ -231,7 +234,13 @@ def _chosen(series: Sequence[PreparedSeries], setup: Setup, calendar: str) -> Li
     if calendar:
         with_calendar = fit(replace(setup, calendar=calendar))
         if with_calendar.error < best.error / EQUAL:
-            best = with_calendar
+            best, setup = with_calendar, replace(setup, calendar=calendar)
+    context = 8 * setup.season
+    is_possible = setup.season in _PARTS_OF_DAY and setup.context < context <= max(one.cut for one in series) // 2
+    if is_possible and not setup.calendar:
+        with_week = fit(replace(setup, context=context))
+        if with_week.error < best.error / EQUAL:
+            best = with_week
     return best
 
 
