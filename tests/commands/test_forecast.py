@@ -124,6 +124,35 @@ def test_a_known_value_ahead_that_no_row_before_resembles_is_named(capsys: Captu
     assert line in capsys.readouterr().err
 
 
+def test_series_without_a_value_in_a_column_are_named_and_the_others_are_forecast(
+    capsys: Capture, caplog: pytest.LogCaptureFixture
+) -> None:
+    """b has no value to forecast, and c no known one. If no series is left, that is an error."""
+    rows = {
+        shop: [
+            f"{shop},{i},{'' if shop == 'b' or i >= 40 else i % 5},{'' if shop == 'c' else i % 3}" for i in range(43)
+        ]
+        for shop in "abcd"
+    }
+    options = [*OPTIONS, "--id", "shop", "--time", "t", "--target", "v", "--known", "promotion", "--overwrite"]
+    results = []
+    for shops in ("abcd", "ad"):
+        Path("f.csv").write_text("\n".join(["shop,t,v,promotion", *(row for shop in shops for row in rows[shop])]))
+        assert main(["forecast", "f.csv", *options, "--json"]) == 0
+        results.append(json.loads(capsys.readouterr().out)["forecast"])
+        line = (
+            "f.csv: left out 2 of 4 series (b, c): they have no value in the column to forecast or in a known column; "
+            "add values to forecast them"
+        )
+        assert main(["predict", "forecaster.safetensors", "f.csv"]) == 0
+        assert caplog.messages == [line] * 2 * (shops == "abcd")
+        caplog.clear()
+        capsys.readouterr()
+    assert results[0] == results[1]
+    Path("f.csv").write_text("\n".join(["shop,t,v,promotion", *rows["b"], *rows["c"]]))
+    assert "has no value in column v" in failed(capsys, "forecast", "f.csv", *options)
+
+
 def test_a_known_column_that_never_changes_is_named_in_each_output(capsys: Capture) -> None:
     rows = [
         f"{i},{i % 5 + 9 * (i % 7 == 3) if i < 40 else ''},{i % 7 == 3:d},{9.99 if i < 41 else 12.99}"

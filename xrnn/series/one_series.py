@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, tzinfo
@@ -81,6 +82,23 @@ def checked(series: Series, *, to_forecast: bool = False) -> Series:
         raise DataError(f"{shown} has no value in column {column}; {remedy}")
     check_sizes(series.values, series.name)
     return series.part(0, steps[-1] + 1)
+
+
+def complete(name: str, series: Sequence[Series]) -> list[Series]:
+    """The series to forecast that have a value in each column; all if none has. A line in the log names the others.
+
+    name   of the file or the frame
+    """
+    found = [each for each in series if not np.isnan(each.values).all(axis=0).any()]
+    if not found or len(found) == len(series):
+        return [*series]
+    left_out = [each for each in series if np.isnan(each.values).all(axis=0).any()]
+    names = quoted(", ".join(each.id or each.name for each in left_out))
+    logging.getLogger("xrnn").warning(
+        f"{printable(name)}: left out {len(left_out):,} of {len(series):,} series ({names}): they have no value in the "
+        "column to forecast or in a known column; add values to forecast them"
+    )
+    return found
 
 
 def check_sizes(values: HostArray, name: str) -> None:

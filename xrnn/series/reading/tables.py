@@ -32,7 +32,7 @@ import numpy as np
 
 from xrnn.files import printable, quoted
 from xrnn.series.errors import DataError, Fault, param
-from xrnn.series.one_series import Series, Time, checked
+from xrnn.series.one_series import Series, Time, checked, complete
 from xrnn.series.reading.languages import LANGUAGES, MONTHS, language_of, unit_of
 from xrnn.series.reading.notes import Note, tell
 from xrnn.series.reading.numbers import (
@@ -395,8 +395,10 @@ class Table:
                 semicolons=self.semicolons,
                 zone=zone,
             )
-            made.append(checked(one, to_forecast=self.columns.timed))
-        return made
+            made.append(one)
+        if self.columns.timed:
+            made = complete(self.name, made)
+        return [checked(one, to_forecast=self.columns.timed) for one in made]
 
     def _with_offsets(self, times: list[Time], id_at: int | None) -> list[Time]:
         """The times; those of dates without an offset as the clock of the time zone shows them, for each series."""
