@@ -129,6 +129,9 @@ def with_known(series: list[Series], known: Any, ahead: int, columns: int | None
         given = np.concatenate([past, given]) if past.size else given[:rows]
         target = np.append(each.values[:, 0], np.full(ahead, np.nan))
         together.append(replace(each, values=np.column_stack([target, given])))
+    for k in range(1, together[0].channels):
+        if columns is None and all(np.isnan(each.values[:, k : k + 1]).all() for each in together):
+            raise ValueError(f"known has no value in column {k}; write its values, such as 0 for no, or leave it out")
     return together
 
 

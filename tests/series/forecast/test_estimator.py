@@ -192,6 +192,16 @@ def test_lines_about_known_columns_of_three_rows_agree(past: list[int], ahead: l
     assert [str(each.message) for each in caught] == lines
 
 
+def test_a_known_column_of_arrays_without_a_value_is_an_error() -> None:
+    """If only one series lacks it, its effect is that in the others."""
+    known = np.stack([np.arange(23.0) % 3, np.full(23, np.nan)], axis=1)
+    with pytest.raises(ValueError, match=r"^known has no value in column 2; write its values, such as 0 for no, or le"):
+        Forecaster(**SMALL).fit([growth(20)] * 2, known=[known[:20]] * 2)
+    both = known[:, [0, 0]], known
+    forecaster = Forecaster(horizon=3, season=4).fit([growth(20)] * 2, known=[each[:20] for each in both])
+    assert np.isfinite(forecaster.predict(known=[both[0][20:]] * 2)).all()
+
+
 def test_known_columns() -> None:
     rng = np.random.default_rng(0)
     known = rng.random((2, 63, 2))
