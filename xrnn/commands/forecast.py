@@ -24,7 +24,7 @@ from xrnn.series.forecast.estimator import (
     closed_lines,
     effect_lines,
     known_lines,
-    known_name,
+    known_names,
     listed,
     naive_forecasts,
     outlier_lines,
@@ -84,9 +84,10 @@ def forecast(
     tests = backtest(read, params.settings)
     scores = mean_scores(tests) if tests else {}
     parts = parts_of(forecaster.model_)
-    known_names = [known_name(series[0], k) for k in range(forecaster.model_.known)]
-    effects = found_effects(series, known_names)
-    run.say(*about_tests(tests, scores, series), naive_forecasts(series), parts, *effect_report(effects, known_names))
+    names = known_names(series[0])
+    effects = found_effects(series, names, [one.name for one in series])
+    about_effects = effect_report(effects, names, series[0].model.step)
+    run.say(*about_tests(tests, scores, series), naive_forecasts(series), parts, *about_effects)
     first = series[tests[0].place if tests else 0]
     if len(series) > 1:
         run.say(f"{first.name} (1 of {len(series):,} series; `xrnn predict` prints all forecasts)")
@@ -101,7 +102,7 @@ def forecast(
         results[kind] = [{"name": each.name} | row for each, left_out in rows for row in rows_of(each, left_out)]
     results["known"] = about_known
     results["effects"] = [
-        {"name": each.series.name, "column": each.column, "factor": each.series.log}
+        {"name": each.series, "column": each.column, "factor": each.is_factor}
         | {"effect": each.value, "low": each.low, "high": each.high}
         for each in effects
     ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -20,22 +20,26 @@ _MOST_IN_BLOCK: Final = 0.5  # of the squares of a column: an event that comes o
 
 
 class Effect(NamedTuple):
-    """What 1 more in a known column adds to a value of a series, or, of logarithms, by what factor it multiplies it.
+    """What 1 more in a known column does to a value of a series, with an interval.
 
-    column       its name, or its number from 1
-    is_switch    whether the column has only the values 0 and 1
+    series       the series: its number from 0, or its name in a DataFrame; for a command, its name in the report
+    column       the name of the known column, or its number from 1
+    is_switch    True if the column has only the values 0 and 1
+    is_factor    True if the effect multiplies a value, since the model forecasts logarithms; else it is added
+    value        the effect, in units of the series, or the factor: 1.23 for +23 %
     low, high    the interval of 80 %
     """
 
-    series: OneSeries
+    series: Hashable
     column: str
     is_switch: bool
+    is_factor: bool
     value: float
     low: float
     high: float
 
 
-def effects(series: Sequence[OneSeries], names: Sequence[str]) -> list[Effect]:
+def effects(series: Sequence[OneSeries], names: Sequence[str], keys: Sequence[Hashable]) -> list[Effect]:
     """The effects of the known columns on each series. Columns whose effect the rows can't tell are left out.
 
     They are those of `linear.effect_of` without its penalty, which moves weak effects towards 0. The interval comes
@@ -46,7 +50,7 @@ def effects(series: Sequence[OneSeries], names: Sequence[str]) -> list[Effect]:
     A change over a season is left out with the block of either of its rows. So errors may depend on those before, and
     effects may differ from row to row. All series have one effect, in units of their mean change over a season.
 
-    series   as they were fitted;   names: of the known columns
+    series   as they were fitted;   names: of the known columns;   keys: what the effects name each series by
     """
     used = [one for one in series if not one.flawed]
     if not (names and used):
@@ -54,7 +58,9 @@ def effects(series: Sequence[OneSeries], names: Sequence[str]) -> list[Effect]:
     values, columns, blocks = (np.concatenate(each) for each in zip(*(one.changes() for one in used), strict=True))
     found = _with_deviations(values, columns, blocks)
     model, rows = used[0].model, []
-    for one in used:
+    for key, one in zip(keys, series, strict=True):
+        if one.flawed:
+            continue
         for k, name in enumerate(names):
             if not np.isfinite(found[:, k]).all():
                 continue
@@ -63,7 +69,7 @@ def effects(series: Sequence[OneSeries], names: Sequence[str]) -> list[Effect]:
             given = one.given.values[:, 1 + k]
             value, low, high = (np.exp(limits.clip(-700, 700)) if one.log else limits).tolist()
             is_switch = bool(np.isin(given[~np.isnan(given)], (0, 1)).all())
-            rows.append(Effect(one, name, is_switch, value, low, high))
+            rows.append(Effect(key, name, is_switch, one.log, value, low, high))
     return rows
 
 
@@ -94,27 +100,30 @@ def _with_deviations(values: HostArray, columns: HostArray, blocks: HostArray) -
     return found
 
 
-def effect_report(found: Sequence[Effect], names: Sequence[str]) -> list[str]:
+def effect_report(found: Sequence[Effect], names: Sequence[str], step: str) -> list[str]:
     """A line for each column: its effect on the series, or on the one with the median effect of several.
 
+    If some series take logarithms, and others do not, each kind has a line.
+
     names   of the known columns; a line has those whose effect the rows do not tell
+    step    the name of the step of the model; empty without times
     """
-    lines = []
-    for column in dict.fromkeys(each.column for each in found):
-        of_column = sorted((each for each in found if each.column == column), key=lambda each: each.value)
+    lines, count = [], len({each.series for each in found})
+    for column, is_factor in dict.fromkeys((each.column, each.is_factor) for each in found):
+        of_column = [each for each in found if (each.column, each.is_factor) == (column, is_factor)]
+        of_column.sort(key=lambda each: each.value)
         one = of_column[len(of_column) // 2]
         what = quoted(column) if one.is_switch else f"1 more in {quoted(column)}"
-        step = one.series.model.step.removeprefix("1 ") or "row"
-        where = f", in {printable(one.series.name)}, the median of {len(of_column):,} series" if of_column[1:] else ""
-        if one.series.log:
+        if count > 1:
+            median = f", the median of {len(of_column):,} series" if of_column[1:] else ""
+            what += f" on {printable(str(one.series))}{median} (--json lists all)"
+        if is_factor:
             value, low, high = (f"{100 * (each - 1):+,.3g} %" for each in (one.value, one.low, one.high))
-            lines.append(
-                f"effect of {what}: {value} ({LEVEL:.0%} interval {low} to {high}){where}: "
-                "the model forecasts logarithms, so that it is a share of the value"
-            )
+            why = ": the model forecasts logarithms, so that it is a share of the value"
         else:
-            value, low, high = f"{one.value:+,.4g}", f"{one.low:,.4g}", f"{one.high:,.4g}"
-            lines.append(f"effect of {what}: {value} per {step} ({LEVEL:.0%} interval {low} to {high}){where}")
+            value = f"{one.value:+,.4g} per {step.removeprefix('1 ') or 'row'}"
+            low, high, why = f"{one.low:,.4g}", f"{one.high:,.4g}", ""
+        lines.append(f"effect of {what}: {value} ({LEVEL:.0%} interval {low} to {high}){why}")
     if untold := [name for name in names if all(each.column != name for each in found)]:
         why = "the rows are too few, or most of its changes are at one time, or follow from the season or other columns"
         lines.append(f"no interval for the effect of {quoted(', '.join(untold))}: {why}")

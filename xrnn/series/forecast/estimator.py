@@ -16,6 +16,7 @@ from xrnn.files import printable, quoted
 from xrnn.series.errors import DataError, param
 from xrnn.series.estimator import Estimator, parse_quantiles
 from xrnn.series.forecast.closed_days import without_closed_days
+from xrnn.series.forecast.effects import Effect, effects
 from xrnn.series.forecast.fit import as_fitted, drift, fit_series, scores_of, seasonal_naive
 from xrnn.series.forecast.linear import are_enough
 from xrnn.series.forecast.series import LEAST_ROWS, TOO_FEW, Model, OneSeries, Settings, fill, first_row
@@ -130,6 +131,11 @@ def known_name(one: OneSeries, k: int) -> str:
     """The name of a known column; its number, from 1, if it has none."""
     names = one.given.channel_names
     return names[1 + k] if names else str(k + 1)
+
+
+def known_names(one: OneSeries) -> list[str]:
+    """The names of all known columns."""
+    return [known_name(one, k) for k in range(one.model.known)]
 
 
 def outlier_lines(series: Sequence[OneSeries]) -> list[str]:
@@ -274,6 +280,7 @@ class Forecaster(Estimator):
         if getattr(X, "ndim", 0) > 1:
             self.n_features_in_ = X.shape[1]  # as in scikit-learn
         self._last = series, form  # for `predict` without X
+        self._effects = effects(fitted, known_names(fitted[0]), form.ids if form else range(len(fitted)))
         return self
 
     def learn(self, series: Sequence[Series]) -> list[OneSeries]:
@@ -323,6 +330,17 @@ class Forecaster(Estimator):
     def levels_(self) -> tuple[float, ...]:
         """The quantiles, with the median."""
         return self._fitted_model.levels
+
+    @property
+    def effects_(self) -> list[Effect]:
+        """The effects of the known columns on each series of `fit`; those that the rows can't tell are left out.
+
+        A loaded Forecaster keeps none: AttributeError.
+        """
+        self._fitted()  # raises NotFittedError
+        if "_effects" not in vars(self):
+            raise AttributeError("a loaded Forecaster keeps no training series, and so no effects; fit it")
+        return self._effects
 
     @property
     def _fitted_model(self) -> Model:
