@@ -146,7 +146,9 @@ def product_errors(case: Case) -> dict[str, dict[str, float]]:
     such as dWh of a cell without a recurrent product, has no error.
     """
     problem = Problem(case)
-    layer, reference, before = layer_of(problem), problem.reference, kernels.level()
+    layer = layer_of(problem)
+    reference = problem.reference
+    before = kernels.level()
     errors = {}
     tiles = next((level for level in ("amx", "amx-emulated") if level in _levels()), None)
     levels = {"float32": kernels.levels()[-1]} | ({"bfloat16x3": tiles, "bfloat16": tiles} if tiles else {})

@@ -161,7 +161,8 @@ def processes(workers: Sequence[Child], options: argparse.Namespace) -> Setups:
 
 
 def neighbour(workers: Sequence[Child], options: argparse.Namespace) -> Setups:
-    cpu, setups = max(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None, Setups()
+    cpu = max(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None
+    setups = Setups()
     for name in options.neighbours:
         count, computing, asleep, is_bound = NEIGHBOURS[name]
         setups[name] = (
@@ -211,7 +212,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with children(max(options.processes) if "processes" in options.parts else 1) as workers:
         for name in options.parts:
             part, title = PARTS[name]
-            setups, how = part(workers, options), (settings(), options.rounds, options.seconds)
+            setups = part(workers, options)
+            how = (settings(), options.rounds, options.seconds)
             results[name] = {case.name: measure_rates(setups, case, *how) for case in CASES}
             print_rates(title, results[name], wide_console())
     machine.write(results, options.out / "busy.json")

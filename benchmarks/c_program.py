@@ -55,9 +55,11 @@ def program_bytes(folder: Path) -> int:
 
 def streamed(layer: Any, D: int) -> float:
     """Microseconds of a step of `stream`."""
-    x, rounds = np.zeros((1, D), "float32"), []
+    x = np.zeros((1, D), "float32")
+    rounds = []
     for _ in range(_ROUNDS + 1):  # the first warms up
-        state, start = None, time.perf_counter()
+        state = None
+        start = time.perf_counter()
         for _ in range(_STEPS):
             _, state = layer.stream(x, state)
         rounds.append(1e6 * (time.perf_counter() - start) / _STEPS)

@@ -175,11 +175,13 @@ class Problem:
     """The float32 arrays of one case, equal in every process, and the expected results in float64."""
 
     def __init__(self, case: Case, seed: int = 0, *, backend: Backend | None = None) -> None:
-        self.case, self.backend = case, backend or xrnn.get_backend("numpy")
+        self.case = case
+        self.backend = backend or xrnn.get_backend("numpy")
         cell = _cell_of(case.cell)
         own = [()] * len(cell.params)
         drawn = problems.recurrence(case.sizes, GATES[case.cell], cell.states, np.float32, seed, own, cell.components)
-        self.x, (self.Wx, self.Wh, self.b, *self.own) = drawn.x, drawn.weights
+        self.x = drawn.x
+        self.Wx, self.Wh, self.b, *self.own = drawn.weights
         if case.cell in HEADS:
             k = math.gcd(HEADS[case.cell], case.H)
             self.Wh = np.ascontiguousarray(self.Wh.reshape(k, case.H // k, -1)[..., : self.Wh.shape[1] // k])
@@ -240,9 +242,11 @@ def check(operation: str, result: Any, problem: Problem, tolerance: float = 1e-4
     """
     reference = problem.reference
     if operation in ("step", "stream"):
-        expected, arrays = {"h": reference["h"][0]}, (result,)
+        expected = {"h": reference["h"][0]}
+        arrays = (result,)
     elif operation == "forward":
-        expected, arrays = {"h": reference["h"]}, (result,)
+        expected = {"h": reference["h"]}
+        arrays = (result,)
     else:
         left_out = "dx" if operation == "train on data" else None
         expected = {name: array for name, array in reference.items() if name != left_out}

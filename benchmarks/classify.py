@@ -105,10 +105,12 @@ def _divided(path: Path) -> list[list[Series]]:
     series: Any
     if path.name == "digits.csv.gz":
         rows = np.loadtxt(path, delimiter=",")
-        series, labels = rows[:, :-1].reshape(-1, 8, 8), rows[:, -1]
+        series = rows[:, :-1].reshape(-1, 8, 8)
+        labels = rows[:, -1]
     elif path.suffix == ".npz":
         with np.load(path) as arrays:
-            series, labels = np.split(arrays["X"], np.cumsum(arrays["lengths"])[:-1]), arrays["y"]
+            series = np.split(arrays["X"], np.cumsum(arrays["lengths"])[:-1])
+            labels = arrays["y"]
     else:
         recorded = np.load(path, allow_pickle=True).item()
         series, labels = recorded["X"], recorded["y"]
@@ -131,7 +133,8 @@ def _xrnn(model: str) -> Method:
 
 def _on_values(X: list[HostArray], y: HostArray, X_test: list[HostArray], seed: int) -> HostArray:
     """Ridge regression on the values."""
-    scale, longest = Scale.of(X), max(map(len, X))
+    scale = Scale.of(X)
+    longest = max(map(len, X))
     given, test = (np.stack([_lengthened(scale.apply(each), longest).ravel() for each in part]) for part in (X, X_test))
     from sklearn.linear_model import RidgeClassifierCV, RidgeCV
     from sklearn.pipeline import make_pipeline

@@ -46,7 +46,8 @@ def holidays() -> set[datetime]:
 
 
 def shops(seed: int) -> list[Shop]:
-    rng, closed = np.random.default_rng(seed), holidays()
+    rng = np.random.default_rng(seed)
+    closed = holidays()
     days = [day for i in range(_DAYS) if (day := _FIRST + timedelta(i)).weekday() < 6 and day not in closed]
     weekday = np.array([day.weekday() for day in days])
     of_year = 2 * np.pi * np.array([day.timetuple().tm_yday for day in days]) / 365.25

@@ -89,7 +89,8 @@ class Dale:
     def __init__(self, Wh: HostArray) -> None:
         H = len(Wh)
         self._sign = np.where(np.arange(H) < 0.8 * H, 1, -1)[:, None].astype(Wh.dtype)
-        self._Wh, self.raw = Wh, np.abs(Wh)
+        self._Wh = Wh
+        self.raw = np.abs(Wh)
         self.write_weights()
 
     def write_weights(self) -> None:
@@ -103,7 +104,9 @@ class Loop:
     """A training loop: a recurrence and a readout, mean squared error, gradient descent."""
 
     def __init__(self, case: Case, form: str) -> None:
-        self._case, self._form, self._problem = case, form, Problem(case)
+        self._case = case
+        self._form = form
+        self._problem = Problem(case)
         rng = np.random.default_rng(0)
         self._W = 0.1 * rng.standard_normal((case.H, OUTPUTS), np.float32)
         self._target = rng.standard_normal((case.T * case.N, OUTPUTS), np.float32)
@@ -116,7 +119,8 @@ class Loop:
 
     def update(self) -> float:
         """→ the loss."""
-        case, trained = self._case, [*self._weights, self._W]
+        case = self._case
+        trained = [*self._weights, self._W]
         if self._dale:
             noise = self._rng.standard_normal((case.T, case.N, case.H), np.float32)
             self._terms["add"] = np.multiply(noise, np.float32(0.1), out=noise)
@@ -131,7 +135,8 @@ class Loop:
         return loss
 
     def _numpy(self) -> tuple[float, list[HostArray]]:
-        problem, (Wx, Wh, b) = self._problem, self._weights
+        problem = self._problem
+        Wx, Wh, b = self._weights
         hs, kept = self._loop.forward(problem.x, *problem.states, Wx, Wh, b, **self._terms)
         loss, dh, dW = self._own_readout(hs[1:])
         *_, dWx, dWh, db = self._loop.backward(dh, hs, kept, problem.x, Wx, Wh)
@@ -144,7 +149,8 @@ class Loop:
             y = self._readout.forward(h)
             mean_error, dy = xrnn.mean_squared_error(y, self._target.reshape(y.shape))
             loss = float(mean_error)
-            dh, dW = self._readout.backward(dy), self._readout.grads[0]
+            dh = self._readout.backward(dy)
+            dW = self._readout.grads[0]
         else:
             loss, dh, dW = self._own_readout(h)
         self._layer.backward(dh, needs_dx=False)
@@ -223,7 +229,8 @@ def beside(rounds: int, seconds: float, console: Console) -> list[dict[str, Any]
 def loop(rounds: int, seconds: float, console: Console) -> list[dict[str, Any]]:
     rows = [(case, form, setting) for case in LOOPS for form in FORMS for setting in SETTINGS]
     times = measure(Loop, rows, rounds, seconds)
-    first, lines = next(iter(SETTINGS)), []
+    first = next(iter(SETTINGS))
+    lines = []
     for setting in SETTINGS:
         for case in LOOPS:
             before = [one_round["update"] for one_round in times[case, FORMS[0], first]]

@@ -234,14 +234,16 @@ def measure(method: Method, values: HostArray, season: int, horizon: int) -> tup
 
 def scores_of(target: HostArray, quantiles: HostArray) -> tuple[float, float, float]:
     """The mean absolute error, the pinball loss and the coverage of 80 % of quantiles (F, 3)."""
-    above, q = target[:, None] - quantiles, np.array(LEVELS)
+    above = target[:, None] - quantiles
+    q = np.array(LEVELS)
     inside = (quantiles[:, 0] <= target) & (target <= quantiles[:, 2])
     return np.abs(above[:, 1]).mean(), np.maximum(q * above, (q - 1) * above).mean(), inside.mean()
 
 
 def compare(name: str, method: str) -> tuple[float, float, float]:
     """The error and the pinball loss, divided by those of the seasonal naive forecast, and the coverage."""
-    values, source = load(name), SOURCES[name]
+    values = load(name)
+    source = SOURCES[name]
     error, pinball, coverage = measure(METHODS[method], values, source.season, source.horizon)
     naive_error, naive_pinball, _ = measure(seasonal_naive, values, source.season, source.horizon)
     return error / naive_error, pinball / naive_pinball, coverage
@@ -255,7 +257,9 @@ def compare_many(name: str, method: str) -> tuple[float, float, float, int, floa
     """
     many = MANY[name]
     importlib.metadata.distribution(many.package)
-    pairs, failed, start = many.read(), 0, time.perf_counter()
+    pairs = many.read()
+    failed = 0
+    start = time.perf_counter()
     quantiles: list[HostArray] = []
     if method in _OF_ALL:
         quantiles = xrnn_of_all([values for values, _ in pairs], many.season, many.horizon, _OF_ALL[method])
@@ -269,7 +273,8 @@ def compare_many(name: str, method: str) -> tuple[float, float, float, int, floa
             failed += not complete
             season = many.season if len(values) >= 2 * many.season + many.horizon else 1
             quantiles.append(of_series if complete else seasonal_naive(values, season, many.horizon))
-    seconds, scores = (time.perf_counter() - start) / len(pairs), []
+    seconds = (time.perf_counter() - start) / len(pairs)
+    scores = []
     for (values, later), forecast in zip(pairs, quantiles, strict=True):
         error, pinball, coverage = scores_of(later, forecast)
         unit = mase_divisor(values, many.season)

@@ -188,7 +188,8 @@ def _scan_of_jax(kind: str, sizes: tuple[int, ...]) -> dict[str, Call]:
             by_step = [each.swapaxes(0, 1) for each in (u, delta, B, C)]
             y = jax.lax.scan(step, jnp.zeros((N, D, K)), by_step)[1].swapaxes(0, 1)
         else:
-            factors, terms = jnp.exp(delta[..., None] * A), (delta * u)[..., None] * B[:, :, None]
+            factors = jnp.exp(delta[..., None] * A)
+            terms = (delta * u)[..., None] * B[:, :, None]
             merge = lambda left, right: (left[0] * right[0], right[0] * left[1] + right[1])  # noqa: E731
             y = (jax.lax.associative_scan(merge, (factors, terms), axis=1)[1] * C[:, :, None]).sum(-1)
         return (y + skip * u) * jax.nn.silu(z)

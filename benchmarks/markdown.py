@@ -172,7 +172,8 @@ def steps(file: Results) -> Lines:
     lines = _head("one step: N, D, H", *(f"{_OF_A_STEP[name]}, µs" for name in names))
     for row in file["cases"]:
         if row["operation"] == "step":
-            size, times = ", ".join(str(row[letter]) for letter in "NDH"), row["microseconds"]
+            size = ", ".join(str(row[letter]) for letter in "NDH")
+            times = row["microseconds"]
             lines.append(_line([f"{NAMES[row['cell']]} {size}", *(_microseconds(times[name]) for name in names)]))
     return lines
 
@@ -212,7 +213,8 @@ def wide(file: Results) -> Lines:
         cells = [NAMES[cell]]
         for operation in TITLES:
             ratios = [compared[1] for row in _rows(file, (cell, False), operation) if (compared := against_peers(row))]
-            value, least = statistics.geometric_mean(r.median for r in ratios), min(r.median for r in ratios)
+            value = statistics.geometric_mean(r.median for r in ratios)
+            least = min(r.median for r in ratios)
             ahead = sum(r.verdict == "ahead" for r in ratios)
             cells.append(f"{value:.2f} ({least:.2f}; {ahead} of {len(ratios)})")
         lines.append(_line(cells))
@@ -257,7 +259,8 @@ def memory(file: Results) -> Lines:
     for row in file["cases"]:
         cell = row["case"].rpartition("-T")[0] or "rnn"
         peaks = row["peak_bytes"]["train"]
-        ours, theirs = peaks["xrnn"], next(peaks[name] for name in TORCH if name in peaks)
+        ours = peaks["xrnn"]
+        theirs = next(peaks[name] for name in TORCH if name in peaks)
         sizes_of = [f"{size / 1e6:,.0f}" for size in (ours, theirs)]
         lines.append(_line([NAMES[cell], *sizes_of, f"{ours / theirs:.2f}", f"{row['h_bytes'] / 1e6:,.0f}"]))
     return lines
@@ -406,7 +409,8 @@ def _company(file: Results, part: str, case: Case | None, of: object, setting: s
 def _settings(columns: Sequence[tuple[str, object]], before: str) -> list[str]:
     """Titles of columns: the first column of each setting names it."""
     names = {"as installed": "", "no polling": "variable: ", "shared threads": "`share_threads`: "}
-    titles, last = [], None
+    titles = []
+    last = None
     for setting, what in columns:
         titles.append(f"{names[setting] if setting != last else ''}{before}{what}")
         last = setting

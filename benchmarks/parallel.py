@@ -215,7 +215,8 @@ def report(results: dict[str, Any]) -> str:
 
 def _report(results: dict[str, Any], size: int, batch: int, steps: int) -> list[str]:
     cell, seconds = results["cell"], results["seconds"]
-    lines, of = [f"{cell}"], {(group["library"], group["size"], group["batch"]): group for group in results["groups"]}
+    lines = [f"{cell}"]
+    of = {(group["library"], group["size"], group["batch"]): group for group in results["groups"]}
 
     def times(library: str, count: int) -> list[float]:
         return seconds[Group(library, count, batch).name]
@@ -233,7 +234,8 @@ def _report(results: dict[str, Any], size: int, batch: int, steps: int) -> list[
     low, speedup, high = (size * quotient for quotient in quartiles(_divided(times("xrnn", 1), seconds[_APART])))
     lines.append(f"  {'processes that train alone':33} {speedup:.2f} ({low:.2f}–{high:.2f}) times one process")
     alone, together = (statistics.median(times("xrnn", count)) for count in (1, size))
-    share, sent = statistics.median(results["reduced"]) / together, results["sent"]
+    share = statistics.median(results["reduced"]) / together
+    sent = results["sent"]
     lines += [f"  in the reducer, with waiting: {share:.1%} of an update", f"  sent by an update: {sent:,} bytes"]
     lines.append(f"  {'efficiency by number of ranks':30}{''.join(f'{count:>7}' for count in _PREDICTED)}")
     for network, (latency, bandwidth) in NETWORKS.items():

@@ -44,7 +44,8 @@ class Rank(Protocol):
 class XrnnRank:
     def __init__(self, cell: str) -> None:
         self._comm = world()
-        self.rank, self.reduced = self._comm.rank, 0.0
+        self.rank = self._comm.rank
+        self.reduced = 0.0
         rng = np.random.default_rng(0)
         self._embedding = Embedding.init(VOCABULARY, EMBEDDING, rng=rng, backend="numpy")
         self._stack = Stack.init(CELLS[cell], EMBEDDING, HIDDEN, depth=1, rng=rng, backend="numpy")
@@ -75,7 +76,10 @@ class TorchRank:
         self._torch: Any = importlib.import_module("torch")
         nn = self._torch.nn
         self._torch.set_num_threads(1)
-        self.rank, self.reduced, self.sent, self._size = rank, 0.0, 0, size
+        self.rank = rank
+        self.reduced = 0.0
+        self.sent = 0
+        self._size = size
         rnn = getattr(nn, cell.upper())(EMBEDDING, HIDDEN)
         model = nn.ModuleDict(
             {"embedding": nn.Embedding(VOCABULARY, EMBEDDING), "rnn": rnn, "out": nn.Linear(HIDDEN, VOCABULARY)}
@@ -137,7 +141,8 @@ def main(library: str, cell: str, batch: str, steps: str, folder: str, rank: str
         updates = made.agree(int(sys.stdin.readline() or 0) if made.rank == 0 else 0)
         if not updates:
             return
-        before, start = made.reduced, time.perf_counter()
+        before = made.reduced
+        start = time.perf_counter()
         for k in range(updates):
             made.update(chunks[k % len(chunks)])
         result = {"seconds": time.perf_counter() - start, "reduced": made.reduced - before, "sent": made.sent}

@@ -74,7 +74,8 @@ class Timed:
     def time(self) -> None:
         for way, times in self._times.items():
             with forced(way):
-                began, used = time.perf_counter(), time.process_time()
+                began = time.perf_counter()
+                used = time.process_time()
                 times.append(1e6 * measure(self._forward, at_least=1e-2))
                 self._processors[way].append((time.process_time() - used) / (time.perf_counter() - began))
 
@@ -112,7 +113,8 @@ def print_partitions(results: dict[str, Any], console: Console) -> None:
         times, way = case["microseconds"], case["chosen"]
         medians = {name: statistics.median(times[name]) for name in names}
         one_thread = min((name for name in names if name.startswith("1 thread")), key=medians.__getitem__)
-        loss, gain = ratio(times[case["best"]], times[way]), ratio(times[way], times[one_thread]).median
+        loss = ratio(times[case["best"]], times[way])
+        gain = ratio(times[way], times[one_thread]).median
         losses.append(loss.median)
         if not way.startswith("1 thread"):
             gains.append(gain)

@@ -93,7 +93,8 @@ def _with_one_jax(times: dict[str, list[float]]) -> dict[str, list[float]]:
 
 def _caption(figure: Any, results: dict[str, Any], first: str, width: int) -> None:
     """The machine and the versions, below the panels, in lines of at most `width` characters."""
-    about, found = results["machine"], results.get("versions", {})
+    about = results["machine"]
+    found = results.get("versions", {})
     versions = {
         "xrnn": found.get("xrnn", {}).get("xrnn"),
         "PyTorch": found.get("torch", {}).get("torch"),

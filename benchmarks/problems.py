@@ -79,7 +79,8 @@ def recurrence(
     """
     T, N, D, units = sizes
     in_x, in_h, in_b = parts
-    draw, H = _Draw(dtype, seed, *sizes), components * units
+    draw = _Draw(dtype, seed, *sizes)
+    H = components * units
     x, h_prev = draw(T, N, D), draw(N, H, scale=0.5)
     Wx = draw(D, in_x * H, scale=0.7 / max(D, 1) ** 0.5)
     Wh = draw(H, in_h * H, scale=0.7 / max(H, 1) ** 0.5)
@@ -113,7 +114,8 @@ def scan(
 
     With a bias near -2, softplus gives steps of about 0.1, as in a new model.
     """
-    (T, N, D, K), draw = sizes, _Draw(dtype, seed, *sizes)
+    T, N, D, K = sizes
+    draw = _Draw(dtype, seed, *sizes)
     of_steps = (T, N, K) if groups is None else (T, N, groups, K)
     return Scan(
         {
@@ -134,7 +136,8 @@ def scan(
 
 def memory(sizes: tuple[int, int, int, int, int], dtype: Any, seed: int = 0, groups: int | None = None) -> Memory:
     """Operands with these sizes T, N, H, K, V.   groups: of q and k; None: one for each head"""
-    (T, N, H, K, V), draw = sizes, _Draw(dtype, seed, *sizes)
+    T, N, H, K, V = sizes
+    draw = _Draw(dtype, seed, *sizes)
     groups = H if groups is None else groups
     return Memory(
         {
@@ -151,7 +154,8 @@ def memory(sizes: tuple[int, int, int, int, int], dtype: Any, seed: int = 0, gro
 
 def convolution(sizes: tuple[int, int, int, int], dtype: Any, seed: int = 0) -> Convolution:
     """Operands with these sizes T, N, D, W."""
-    (T, N, D, W), draw = sizes, _Draw(dtype, seed, *sizes)
+    T, N, D, W = sizes
+    draw = _Draw(dtype, seed, *sizes)
     operands = {
         "x": draw(T, N, D),
         "weight": draw(D, W, scale=max(W, 1) ** -0.5),
@@ -165,7 +169,8 @@ class _Draw:
     """Normally distributed arrays of a dtype. The sizes are a part of the seed."""
 
     def __init__(self, dtype: Any, seed: int, *sizes: int) -> None:
-        self.dtype, self.rng = dtype, np.random.default_rng((seed, *sizes))
+        self.dtype = dtype
+        self.rng = np.random.default_rng((seed, *sizes))
 
     def __call__(self, *shape: int, scale: float = 1) -> HostArray:
         return (self.rng.standard_normal(shape) * scale).astype(self.dtype)

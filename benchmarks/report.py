@@ -149,7 +149,8 @@ def _table(title: str, rows: Sequence[Row]) -> Table:
 
 
 def _row(row: Row, libraries: Sequence[str], titles: Sequence[str]) -> list[str]:
-    times, compared = row["microseconds"], against_peers(row)
+    times = row["microseconds"]
+    compared = against_peers(row)
     cells = [", ".join(str(row[letter]) for letter in "TNDH"), row["forms"].get("xrnn", "")]
     for name in libraries:
         text = f"{statistics.median(times[name]):,.1f}" if name in times else ""
@@ -157,7 +158,8 @@ def _row(row: Row, libraries: Sequence[str], titles: Sequence[str]) -> list[str]
     cells.append(_coloured(compared[1]) if compared else "")
     both = "numpy" in times and "xrnn-plain" in times
     cells.append(_coloured(ratio(times["xrnn-plain"], times["numpy"])) if both else "")
-    ours, ceiling = times.get("xrnn"), row["ceiling_gflops"]
+    ours = times.get("xrnn")
+    ceiling = row["ceiling_gflops"]
     cells.append(f"{share(row['flops'], ours, ceiling):.0%}" if ours and ceiling else "")
     if base_title(row):
         cells.append(str(against_base(row) or ""))
@@ -205,12 +207,14 @@ def print_changes(old: dict[str, Any], new: dict[str, Any], console: Console) ->
     pairs = _times_in_both(old, new)
     drifts = [statistics.median(b) / statistics.median(a) for (*_, name), (a, b) in pairs.items() if name not in OURS]
     drift = statistics.geometric_mean(drifts) if drifts else 1.0
-    changed, compared = [], 0
+    changed = []
+    compared = 0
     for (case, operation, name), (before, after) in pairs.items():
         if name not in OURS:
             continue
         compared += 1
-        a, b = quartiles(before), [time / drift for time in quartiles(after)]
+        a = quartiles(before)
+        b = [time / drift for time in quartiles(after)]
         change = b[1] / a[1]
         if abs(change - 1) > _SMALLEST_CHANGE and (b[0] > a[2] or b[2] < a[0]):
             colour = _COLOURS["behind" if change > 1 else "ahead"]

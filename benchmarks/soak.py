@@ -55,7 +55,8 @@ class Run:
     """A training run, which continues from its checkpoint. Its batches depend on the number of updates alone."""
 
     def __init__(self, cell: str, path: Path) -> None:
-        self.path, rng = path, np.random.default_rng(0)
+        self.path = path
+        rng = np.random.default_rng(0)
         self.layer = CELLS[cell](D, H, rng=rng, backend="numpy")
         self.readout = xrnn.Linear.init(H, 1, rng=rng, backend="numpy")
         self.optimizer = xrnn.Adam([self.layer, self.readout])
@@ -92,7 +93,8 @@ def train(cell: str, path: Path, pipe: Connection) -> None:
 
     ("from", updates)    ("step", updates, digest of the weights)    ("saved", updates, resident bytes)
     """
-    run, threads = Run(cell, path), machine.threadpools().ThreadpoolController()
+    run = Run(cell, path)
+    threads = machine.threadpools().ThreadpoolController()
     pipe.send(("from", run.optimizer.steps))
     while True:
         with threads.limit(limits=random.randint(1, os.cpu_count() or 1), user_api="openmp"):

@@ -119,7 +119,9 @@ class Soak:
     def __init__(self, seed: int) -> None:
         rng = np.random.default_rng(seed)
         self._random = random.Random(seed)
-        singles, several, factorized = products(rng, 80), several_products(rng, 16), factorizations(rng, 16)
+        singles = products(rng, 80)
+        several = several_products(rng, 16)
+        factorized = factorizations(rng, 16)
         self._computations = [*singles, *layers(rng), *several, *factorized]
         # The number of threads may change between the products of a computation: then the result is none of those
         # expected.
@@ -201,7 +203,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         xrnn.share_threads()
     except RuntimeError as error:
         parser.error(str(error))
-    calls, phases = 0, itertools.cycle(itertools.product(range(len(THREADS)), _KINDS))
+    calls = 0
+    phases = itertools.cycle(itertools.product(range(len(THREADS)), _KINDS))
     while calls < options.calls:
         setting, kind = next(phases)
         calls += soak.phase(kind, setting)

@@ -113,7 +113,8 @@ def _onnx(small: xrnn.LSTM, x: HostArray, threads: int) -> Callable[[], HostArra
     opsets = [helper.make_opsetid("", 14), helper.make_opsetid("com.microsoft", 1)]
     model = helper.make_model(graph, opset_imports=opsets, ir_version=8)
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
     session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
     given = {"x": x[None], "h_prev": np.zeros((1, 1, H), np.float32), "c_prev": np.zeros((1, 1, H), np.float32)}
 

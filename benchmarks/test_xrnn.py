@@ -37,7 +37,8 @@ def backend(request: pytest.FixtureRequest) -> Backend:
 def test_rnn(benchmark: BenchmarkFixture, backend: Backend, case: Case, operation: str, form: str) -> None:
     problem = problem_of(case)
     with use_fused(form == "fused"):
-        call, runs = calls(backend, problem)[operation], form_of(backend, case, operation)
+        call = calls(backend, problem)[operation]
+        runs = form_of(backend, case, operation)
         if form == "fused" and runs == "plain":
             pytest.skip(f"the {backend.name} backend has no fused form for this case")
         check(operation, call(), problem)

@@ -109,7 +109,8 @@ class _Library:
         self._built = Built({})  # frees the arrays of the last case first
         problem = Problem(case)
         self._built = build(self._peer, problem, self._threads)
-        calls, tolerance = self._built.calls, PEERS[self._peer].tolerance
+        calls = self._built.calls
+        tolerance = PEERS[self._peer].tolerance
         _ = problem.reference  # computed once, here
         time.sleep(_SETTLING)
         errors, wrong = {}, {}

@@ -176,7 +176,8 @@ def logit_of_leak(leak: Any, b: Array, backend: Backend) -> Array:
 
     Raises as `check_leak` does, and ValueError for a leak of 1, which σ reaches at infinity only.
     """
-    xp, checked = backend.xp, check_leak(leak, b, backend)
+    xp = backend.xp
+    checked = check_leak(leak, b, backend)
     leaks: Any = checked if hasattr(checked, "shape") else b.dtype.type(checked or 1)  # this may round to 1
     if (leaks.ndim == 0 or backend.reads_are_free) and (leaks == 1).any():
         raise ValueError("leak is 1 where its training starts: expected numbers below 1; start at 0.99")

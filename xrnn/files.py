@@ -62,7 +62,9 @@ class ArrayFile:
     """
 
     def __init__(self, path: Path, opened: Any, wanted: str) -> None:
-        self.name, self.wanted, self._opened = printable(str(path)), wanted, opened
+        self.name = printable(str(path))
+        self.wanted = wanted
+        self._opened = opened
         self.metadata: dict[str, str] = opened.metadata() or {}
 
     def check_format(self, expected: str, version: str) -> None:

@@ -211,7 +211,8 @@ def _group(given: dict[str, Any], name: str, lr: float) -> Group:
         raise ValueError(f"{name} has the entry {unknown[0]!r}: expected {', '.join(known)}")
     if "layers" not in given:
         raise ValueError(f'{name} has no layers: expected a list of layers, as in {{"layers": [rnn], "lr": 0.01}}')
-    layers, names = checked_layers(given["layers"]), given.get("params")
+    layers = checked_layers(given["layers"])
+    names = given.get("params")
     if names is not None:
         _check_names(name, names, layers)
     rate = finite(f"lr of {name}", given.get("lr", lr))

@@ -9,7 +9,8 @@ _CONVERTED: Final = ("rnn.RNNBase", "linear.Linear", "sparse.Embedding")  # by x
 
 def kind_of(value: object) -> str:
     """The type of `value` for an error message: `list`, `numpy.ndarray`; for PyTorch's modules with the remedy."""
-    name, bases = full_name(type(value)), _bases(value)
+    name = full_name(type(value))
+    bases = _bases(value)
     if "torch.nn.modules.module.Module" not in bases:
         return name
     return f"{name} (convert {'its parts' if is_torch_network(value) else 'it'} by xrnn.from_torch)"

@@ -50,7 +50,8 @@ class _Updates:
 
     def _use(self, weights: list[Array]) -> None:
         """Record the weights that are updated or averaged, and the layers that hold them."""
-        self._weights, self._users = weights, [users_of(p) for p in weights]
+        self._weights = weights
+        self._users = [users_of(p) for p in weights]
 
     def _refuse_applied(self) -> None:
         """Raises RuntimeError within `EMA.applied` of these weights."""
@@ -68,7 +69,8 @@ class _Updates:
         self._use(self._weights)
 
     def __repr__(self) -> str:
-        first, count = self._options[0], len(self.params)
+        first = self._options[0]
+        count = len(self.params)
         return f"{type(self).__name__}({first}={getattr(self, first):g}, {count} array{'' if count == 1 else 's'})"
 
     @property
@@ -350,7 +352,8 @@ class EMA(_Updates):
 
     def __init__(self, layers: Layers, decay: float = 0.999) -> None:
         super().__init__()
-        self.decay, self.layers = decay, checked_layers(layers)
+        self.decay = decay
+        self.layers = checked_layers(layers)
         refuse_shared(
             dict(enumerate(self.layers)), "which `applied` would exchange twice", "list one of the two layers"
         )

@@ -114,7 +114,8 @@ class CupyBackend(Backend):
         kernel = kernel_of(cell) if fused_forms().enabled else None
         if kernel is None:
             return None
-        device, dtype = self.xp.cuda.runtime.getDevice(), inputs.x.dtype
+        device = self.xp.cuda.runtime.getDevice()
+        dtype = inputs.x.dtype
         sizes = *inputs.sizes(), inputs.heads()
         key = device, kernel.template, backward, dtype.char, precision().name, *sizes
         if key in self._decisions:
@@ -138,7 +139,8 @@ class CupyBackend(Backend):
         Also why a faster one is not used, "" if none is, and whether the answer stays the same.
         """
         device = self.launcher.device()
-        chosen, (unlimited, *_) = choose(device, request), candidates(device, request)
+        chosen = choose(device, request)
+        unlimited, *_ = candidates(device, request)
         reasons: list[str] = []
         all_final = True
         for candidate in dict.fromkeys((chosen, unlimited)):

@@ -349,7 +349,8 @@ def layout(r: Request, form: Form, units: int, rows: int, held: int, share: int)
         return None
     pitch = share + r.vector * (share // r.vector % 2 == 0)  # an odd number of vectors
     found = Layout(rows, held, units, column_threads, share, pitch, threads, 0)
-    operands, partial = rows * slices * pitch, threads // found.span * rows * column_threads * r.vector
+    operands = rows * slices * pitch
+    partial = threads // found.span * rows * column_threads * r.vector
     if form == "group" and WARP % column_threads == 0 and threads > WARP:
         partial *= 2  # group.cu
     gathered = threads if form == "group-partial" else 0
@@ -408,7 +409,8 @@ def _bring_cycles(device: Device, r: Request, form: Form, layout: Layout, blocks
         size = layout.rows * r.head_units * r.itemsize
         trips = math.ceil(layout.rows * r.head_units / (LOADS[form] * layout.threads))
         cycles = size / rate + size / min(SCATTERED_BYTES_PER_CYCLE, rate)
-        outputs, threads = layout.rows * layout.units, layout.threads
+        outputs = layout.rows * layout.units
+        threads = layout.threads
         lanes = 1 if WARP % outputs or threads % WARP else WARP // outputs
         cycles += _shuffle_cycles(1, lanes, math.ceil(threads / WARP)) + SLICE_CYCLES * (threads // outputs // lanes)
     else:
@@ -424,7 +426,8 @@ def _l2_rate(device: Device, blocks: int) -> float:
 
 def table(device: Device, request: Request) -> str:
     """The candidates with their resources and predicted times; → marks the chosen one."""
-    r, chosen = request, choose(device, request)
+    r = request
+    chosen = choose(device, request)
     lines = [
         f"{r.cell.name} {'backward' if r.backward else 'forward'}, {r.dtype}, T={r.T} N={r.N} D={r.D} H={r.H}"
         f"{f' heads={r.heads}' if r.heads > 1 else ''}, on {device.name}; times are predicted, not measured",
@@ -435,7 +438,8 @@ def table(device: Device, request: Request) -> str:
         if c.layout is None:
             where += f"{'-':>9} {'-':>7} {'-':>4} {'-':>4} {'-':>9}"
         else:
-            grid, m = " × ".join(map(str, c.grid)), c.layout
+            grid = " × ".join(map(str, c.grid))
+            m = c.layout
             where += f"{grid:>9} {m.threads:>7} {m.rows:>4} {m.held:>4} {m.shared_bytes / 1024:>6.1f} KB"
         lines.append(f"{where} {c.step_seconds * 1e6:>9.2f} {c.seconds * 1e6:>9.1f}")
     return "\n".join(lines)

@@ -116,7 +116,8 @@ class Variant:
         if self.form == "scan":
             defines["AHEAD"] = choice.AHEAD
         if self.tiled:
-            outputs, loads = choice.max_outputs(self.cell, self.form, self.rows), choice.LOADS[self.form]
+            outputs = choice.max_outputs(self.cell, self.form, self.rows)
+            loads = choice.LOADS[self.form]
             defines |= {"ROWS": self.rows, "HELD": self.held, "OUTPUTS": outputs, "LOADS": loads}
         return ("--std=c++17", *(f"-D{name}={value}" for name, value in defines.items()))
 
@@ -143,7 +144,8 @@ def source(form: Form, header: str, backward: bool) -> str:
     The equations are those of the CPU's kernels: their cell headers as they are, without the lines that include.
     """
     tiled = ("tile.cu", "exchange.cu") if form in COOPERATIVE else ("tile.cu",) if form in choice.HELD else ()
-    step, kernel = "backward.cu" if backward else "forward.cu", f"{form.replace('-', '_')}.cu"
+    step = "backward.cu" if backward else "forward.cu"
+    kernel = f"{form.replace('-', '_')}.cu"
     files = ("cell.cu", "device.cu", step, *tiled, kernel)
     paths = (_HERE / "prelude.cu", *_headers(_CELLS / header), *(_HERE / file for file in files))
     return "".join(f'#line 1 "{path.name}"\n{_INCLUDE.sub("", path.read_text())}' for path in paths)
@@ -257,19 +259,24 @@ class Launcher:
 
     def bind(self, candidate: Candidate, request: Request) -> Bound:
         """The kernel of `candidate` for T steps of N rows. Compiles it at its first use on a device."""
-        variant, m = Variant.of(candidate, request), candidate.layout
+        variant = Variant.of(candidate, request)
+        m = candidate.layout
         sizes = tuple(map(np.int32, (request.T, request.N, request.units, request.head_units)))
         layout: tuple[Any, ...] = ()
         if m is None:
             pairs = request.N * request.units
-            threads, shared_bytes = choice.spread(self.device(), pairs), 0
+            threads = choice.spread(self.device(), pairs)
+            shared_bytes = 0
             grid = math.ceil(pairs / threads), 1, 1
         else:
             units = (m.units,) if variant.cooperative else ()
             layout = tuple(map(np.int32, (*units, m.column_threads, m.slice, m.pitch)))
             # CuPy would shrink a cooperative grid of one dimension that is too large.
-            grid, threads, shared_bytes = (*candidate.grid, request.heads), m.threads, m.shared_bytes
-        watched, steps = self.device().watchdog, request.T
+            grid = (*candidate.grid, request.heads)
+            threads = m.threads
+            shared_bytes = m.shared_bytes
+        watched = self.device().watchdog
+        steps = request.T
         if watched and candidate.form != "stepwise":
             steps = max(1, min(steps, int(WATCHED_SECONDS / candidate.step_seconds)))
         kernel = self.compiled(variant)
@@ -317,13 +324,20 @@ class Launcher:
         if form == "stepwise":
             for state, initial in zip(states, given, strict=True):
                 state[-1 if reverse else 0] = 0 if initial is None else initial
-        own, lengths = self._own(cell.coefficients(xp, inputs.own), dtype), self._lengths(inputs)
+        own = self._own(cell.coefficients(xp, inputs.own), dtype)
+        lengths = self._lengths(inputs)
         end = *bound.sizes[1:], _FLAGS[reverse], _FLAGS[keeps]
         for steps in _chunks(T, length, reverse):
-            x_here, add_here, z_here, around, lengths_here, count = x, add, z, states, lengths, bound.sizes[0]
+            x_here = x
+            add_here = add
+            z_here = z
+            around = states
+            lengths_here = lengths
+            count = bound.sizes[0]
             if length < T:
                 count = np.int32(steps.stop - steps.start)
-                x_here, z_here = x[steps], z[steps] if keeps else z[:count]
+                x_here = x[steps]
+                z_here = z[steps] if keeps else z[:count]
                 add_here = None if add is None else add[steps]
                 around = [state[steps.start : steps.stop + 1] for state in states]
                 # They count from step 0.
@@ -358,14 +372,17 @@ class Launcher:
         d_own: Any = xp.zeros((N, len(dparams), bound.request.units), dtype) if dparams else _NULL
         dabove = [None if d is None else xp.ascontiguousarray(d) for d in dstates]
         z: Any = _NULL if trace.z is None else trace.z
-        own, lengths = self._own(coefficients, dtype), self._lengths(inputs)
+        own = self._own(coefficients, dtype)
+        lengths = self._lengths(inputs)
         end = *bound.sizes[1:], _FLAGS[inputs.reverse]
         for number, steps in enumerate(_chunks(T, bound.steps, not inputs.reverse)):
             z_here, around, dabove_here, dz_here = z, trace.states, dabove, dz
-            lengths_here, count = lengths, bound.sizes[0]
+            lengths_here = lengths
+            count = bound.sizes[0]
             if bound.steps < T:
                 count = np.int32(steps.stop - steps.start)
-                z_here, dz_here = z if z is _NULL else z[steps], dz[steps]
+                z_here = z if z is _NULL else z[steps]
+                dz_here = dz[steps]
                 around = [state[steps.start : steps.stop + 1] for state in trace.states]
                 lengths_here = lengths if lengths is _NULL else lengths - np.int32(steps.start)
                 dabove_here = [None if d is None else d[steps] for d in dabove]
@@ -388,7 +405,9 @@ class Launcher:
 
     def _forward_steps(self, launch: Bound, Wh: Array, h: Array, args: Any, reverse: bool) -> None:
         """A product and a kernel for each step. With heads, the kernel writes the operands of the next product."""
-        T, heads, fed = len(h) - 1, launch.request.heads, None
+        T = len(h) - 1
+        heads = launch.request.heads
+        fed = None
         if heads > 1:
             first = h[T if reverse else 0].reshape(-1, *Wh.shape[:2])
             fed = first.swapaxes(0, 1).copy()  # of one row, ascontiguousarray would be a view of h
@@ -404,7 +423,9 @@ class Launcher:
 
     def _backward_steps(self, launch: Bound, Wh: Array, dz: Array, args: Any, reverse: bool) -> None:
         """A kernel and a product for each step, and a kernel that completes the gradient of the initial h."""
-        (T, N, z_width), H, heads = dz.shape, launch.request.H, launch.request.heads
+        T, N, z_width = dz.shape
+        H = launch.request.H
+        heads = launch.request.heads
         sums = self.xp.empty((N, H), dz.dtype)
         if heads > 1:
             WhT = self.xp.ascontiguousarray(Wh.swapaxes(1, 2))

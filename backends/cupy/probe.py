@@ -63,7 +63,8 @@ def _find_device(cupy: Any) -> None:
     except Exception as error:
         if getattr(error, "status", None) == _NO_DEVICE:
             raise _no_device() from error
-        driver, needed = runtime.driverGetVersion() // 1000, runtime.runtimeGetVersion() // 1000
+        driver = runtime.driverGetVersion() // 1000
+        needed = runtime.runtimeGetVersion() // 1000
         if 0 < driver < needed:
             raise BackendUnavailableError(
                 f"CuPy {cupy.__version__} is built for CUDA {needed}, but the NVIDIA driver is for CUDA {driver}: "

@@ -76,12 +76,14 @@ class Cublas:
 
         cuBLAS counts along columns first: what it sees of `out` is outᵀ (P, M) = bᵀ @ aᵀ.
         """
-        (M, K), P = a.shape, b.shape[1]
+        M, K = a.shape
+        P = b.shape[1]
         a, transa, lda = self._operand(a)
         b, transb, ldb = self._operand(b)
         low, real = self._low, self._xp.cuda.runtime.CUDA_R_32F
         compute = low.CUBLAS_COMPUTE_32F_FAST_16BF if precision().bfloat16 else low.CUBLAS_COMPUTE_32F_FAST_TF32
-        alpha_at, beta_at = _ONE.ctypes.data, (_ONE if beta else _ZERO).ctypes.data
+        alpha_at = _ONE.ctypes.data
+        beta_at = (_ONE if beta else _ZERO).ctypes.data
         low.gemmEx(
             self._device.get_cublas_handle(), transb, transa, P, M, K, alpha_at, b.data.ptr, real, ldb,
             a.data.ptr, real, lda, beta_at, out.data.ptr, real, P, compute, low.CUBLAS_GEMM_DEFAULT

@@ -65,7 +65,8 @@ class SelfTest:
 
     def note(self, bound: Bound, error: LaunchError) -> None:
         """Record why a later launch failed: a GPU that is shared or partitioned may refuse a grid that fits."""
-        variant, why = Variant.of(bound.candidate, bound.request), _line(error)
+        variant = Variant.of(bound.candidate, bound.request)
+        why = _line(error)
         if not is_transient(error):
             self._results[self._key(bound.candidate, variant, bound.request)] = why
         self._warn(variant, why, "this time" if is_transient(error) else "instead")
@@ -85,7 +86,8 @@ class SelfTest:
         return min(max(candidate.grid[0], 2), self._launcher.device().multiprocessors + 1), 1
 
     def _warn(self, variant: Variant, why: str, how: str) -> str:
-        direction, device = "backward" if variant.backward else "forward", self._launcher.device().name
+        direction = "backward" if variant.backward else "forward"
+        device = self._launcher.device().name
         _log.warning(
             "the %s form (%s %s, %s) is not used on %s, another form runs %s: %s",
             *(variant.form, variant.cell.name, direction, variant.dtype, device, how, why),
@@ -144,7 +146,8 @@ class SelfTest:
             return both[0], both[1]
         names = ["dz", *(f"d{state}_prev" for state in cell.states), *(f"d{param}" for param in cell.params)]
         dparams, d_own = ([xp.zeros_like(param) for param in inputs.own] for _ in range(2))
-        products, coefficients = self._backend.products(), cell.coefficients(xp, inputs.own)
+        products = self._backend.products()
+        coefficients = cell.coefficients(xp, inputs.own)
         dz, dinitial = recurrence.through_time(xp, products, cell, plain, dstates, dparams, coefficients)
         dz_found, found = launcher.backward(bound, cell, plain, dstates, coefficients, d_own, SELF_TEST)
         expected = dict(zip(names, (dz, *dinitial, *dparams), strict=True))
@@ -173,7 +176,8 @@ def batch(candidate: Candidate) -> int:
     """A number of rows with which each block of the grid has some: full tiles, and one with a single row."""
     if candidate.layout is None:
         return 3
-    (S, G), rows = candidate.grid, candidate.layout.rows
+    S, G = candidate.grid
+    rows = candidate.layout.rows
     return (S - 1) * rows + 1 if candidate.form == "one-block" else G * rows + 1
 
 

@@ -78,7 +78,8 @@ class NumpyBackend(Backend):
         lengths = _lengths_of(inputs)
         frozen: Any = inputs.frozen
         if frozen is None:
-            packed, own = None, cell.coefficients(np, inputs.own)
+            packed = None
+            own = cell.coefficients(np, inputs.own)
         else:
             if frozen.made is None:  # the first call
                 frozen.made = kernels.PackedForms(frozen.Wx, frozen.Wh), cell.coefficients(np, inputs.own)
@@ -100,8 +101,13 @@ class NumpyBackend(Backend):
         name = kernel_of(cell)
         if not name:
             return super().recurrence_backward(cell, trace, dstates, grads, needs_dx, dadd)
-        inputs, (dWx, dWh, db, *dparams) = trace.inputs, grads or (None, None, None)
-        x, Wx, Wh, lengths, reverse = inputs.x, inputs.Wx, inputs.Wh, _lengths_of(inputs), inputs.reverse
+        inputs = trace.inputs
+        dWx, dWh, db, *dparams = grads or (None, None, None)
+        x = inputs.x
+        Wx = inputs.Wx
+        Wh = inputs.Wh
+        lengths = _lengths_of(inputs)
+        reverse = inputs.reverse
         own = cell.coefficients(np, inputs.own)
         result = kernels.backward(
             name, x, Wx, Wh, trace.states, trace.z, lengths, reverse, own, dstates, dWx, dWh, db, dparams or None,
@@ -146,13 +152,16 @@ class NumpyBackend(Backend):
         if not name or cell.components > 1:
             return super().int8_forward(cell, inputs)
         inputs.check()
-        x, frozen = inputs.x, inputs.frozen or FrozenWeights(inputs.Wx, inputs.Wh)
+        x = inputs.x
+        frozen = inputs.frozen or FrozenWeights(inputs.Wx, inputs.Wh)
         if frozen.made is None:
             frozen.made = [[*map(self.parameter, pack(W, len(frozen.Wh)))] for W in (frozen.Wx, frozen.Wh)]
         Wx, Wh = frozen.made
-        add, slots = inputs.add, None
+        add = inputs.add
+        slots = None
         if x.ndim == 2:
-            x, add = x[None], None if add is None else add[None]
+            x = x[None]
+            add = None if add is None else add[None]
         if inputs.reverse or inputs.lengths is not None:
             x, add, slots = _from_first_steps(x, add, inputs.lengths, inputs.reverse)
         own = cell.coefficients(np, inputs.own)
@@ -229,7 +238,8 @@ def _from_first_steps(
     if not reverse:
         return x, add, np.minimum(slots, ends)[..., None]
     steps = np.maximum(ends - 1 - slots[:T], 0)[..., None]
-    x, add = np.take_along_axis(x, steps, axis=0), None if add is None else np.take_along_axis(add, steps, axis=0)
+    x = np.take_along_axis(x, steps, axis=0)
+    add = None if add is None else np.take_along_axis(add, steps, axis=0)
     return x, add, np.maximum(ends - slots, 0)[..., None]
 
 
@@ -246,7 +256,9 @@ def _has_scan_kernel(inputs: ScanInputs) -> bool:
 
 
 def _scan_operands(inputs: ScanInputs, *others: Any) -> Any:
-    B, C, groups = inputs.B, inputs.C, 1
+    B = inputs.B
+    C = inputs.C
+    groups = 1
     if B.ndim == 4:
         T, N, groups, K = B.shape
         B, C = B.reshape(T, N, groups * K), C.reshape(T, N, groups * K)

@@ -52,11 +52,13 @@ def explain(
         return Explanation("plain", f"there is no int8 kernel for the complex states of the cell {cell.name!r}")
     if operation == "int8_forward":
         return Explanation("fused", cpu.kernels.int8_instructions(shapes["N"]))
-    why, by = cpu.kernels.level(), cpu.kernels.products_by(precision().products)
+    why = cpu.kernels.level()
+    by = cpu.kernels.products_by(precision().products)
     products = _products(operation, dtype, by)
     if operation in RECURRENCES:
         T, N, D, H = (shapes[letter] for letter in "TNDH")
-        itemsize, tiles = np.dtype(dtype).itemsize, False
+        itemsize = np.dtype(dtype).itemsize
+        tiles = False
         gates, columns = len(cell.from_x) * cell.components, len(cell.from_h) * H
         heads = shapes.get("heads", 1)
         units = H // heads  # of a head
@@ -149,7 +151,9 @@ def _threads() -> str:
 
 
 def _number_of_threads() -> str:
-    threads, asked, cap = cpu.kernels.max_threads(), cpu.kernels.asked_threads(), cpu.kernels.thread_cap()
+    threads = cpu.kernels.max_threads()
+    asked = cpu.kernels.asked_threads()
+    cap = cpu.kernels.thread_cap()
     if threads < asked:
         return f"{threads} ({asked} asked for, but by affinity and quota this process may use {_cpus(cap)})"
     if threads == 1:

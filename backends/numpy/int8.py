@@ -18,7 +18,9 @@ Packed: TypeAlias = tuple[HostArray, HostArray, HostArray]
 def pack(matrix: Int8Matrix, H: int) -> Packed:
     """→ values (panels, K/4, gates, 16 units, 4 rows), 128 times the sum of each column, and the scales, by panel."""
     K, C = matrix.values.shape
-    gates, panels, quads = C // H, -(-H // UNITS), -(-K // 4)
+    gates = C // H
+    panels = -(-H // UNITS)
+    quads = -(-K // 4)
     values = np.zeros((quads * 4, gates, panels * UNITS), np.int8)
     values[:K, :, :H] = matrix.values.reshape(K, gates, H)
     sums = OFFSET * values.sum(axis=0, dtype=np.int32)

@@ -50,7 +50,8 @@ _SANITIZERS: Final = {"memcheck": 1000, "racecheck": 24, "synccheck": 12}
 
 def parts(out: Path, rehearse: bool = False) -> list[Part]:
     """In the order of their value; those that measure add an entry of their name to `out`."""
-    own, file = (sys.executable, "-m"), str(out)
+    own = (sys.executable, "-m")
+    file = str(out)
     tiny = ("--rehearse", "--rounds", "1") if rehearse else ()
     timed = (file, "--seconds", "{seconds}")
     variants = (*own, "benchmarks.gpu.variants", *timed, "--few")
@@ -82,7 +83,8 @@ def _sanitizer(tool: str) -> tuple[str, ...]:
 
 def check(everything: Sequence[Part], only: Sequence[str], seconds: float, out: Path, log: Log, **more: str) -> None:
     """Run one part after the other while time is left. The outcome of each is in the file `out`."""
-    end, stretch = time.monotonic() + seconds, max(1.0, seconds / (60 * MINUTES))
+    end = time.monotonic() + seconds
+    stretch = max(1.0, seconds / (60 * MINUTES))
     outcomes: dict[str, Any] = {}
 
     def note(name: str, outcome: Mapping[str, Any]) -> None:
@@ -114,7 +116,8 @@ def perform(part: Part, seconds: float, log: Log, environment: Mapping[str, str]
     log.say("", f"== {part.name} ({seconds:.0f} s at most): {' '.join(command)}")
     status, took = run(command, seconds, {**os.environ, **_ENVIRONMENT, **environment}, ROOT, log)
     if status is None:
-        words, state = f"stopped after {took:.0f} s, its limit", STATES[2]
+        words = f"stopped after {took:.0f} s, its limit"
+        state = STATES[2]
     else:
         state = STATES[status if 0 <= status < len(STATES) else 1]
         words = {"agrees": "passed", "incomplete": "not all of it: the log says why"}.get(

@@ -48,7 +48,10 @@ class Costs:
 
     def __init__(self, backend: CupyBackend, times: int = 1000, elements: int = 1 << 16) -> None:
         """`elements`, a power of two, are read: too many for the first level of caches, few enough for L2."""
-        self.backend, self.xp, self.times, self.elements = backend, backend.xp, np.int32(times), elements
+        self.backend = backend
+        self.xp = backend.xp
+        self.times = np.int32(times)
+        self.elements = elements
         self.device = backend.launcher.device()
         # `exchanges` needs cooperative launches. The grids of the other kernels are small enough for them.
         module = self.xp.RawModule(code=source(), options=("--std=c++17",), enable_cooperative_groups=True)
@@ -77,7 +80,8 @@ class Costs:
         """
         blocks = self.device.multiprocessors
         mail, gave_up = self.xp.zeros(blocks * _LINE, "float32"), self.xp.zeros(1, "uint32")
-        kernel, patience = self._kernel("exchanges"), WATCHED_PATIENCE if self.device.watchdog else PATIENCE
+        kernel = self._kernel("exchanges")
+        patience = WATCHED_PATIENCE if self.device.watchdog else PATIENCE
 
         def call(times: np.int32) -> None:
             mail.fill(0)
@@ -98,13 +102,15 @@ class Costs:
         """Of one block, all of them reading at the same time."""
         n = self.elements
         values = self.xp.zeros(n, "float32")
-        kernel, blocks = self._kernel("wide_reads"), self.device.multiprocessors
+        kernel = self._kernel("wide_reads")
+        blocks = self.device.multiprocessors
         return 4 * n / self._cycles(kernel, blocks, choice.THREADS, values, np.int32(n))
 
     def slice_cycles(self) -> float:
         """Clock cycles: one more slice in a sum, by the threads of a block that finish a tile."""
         n = 32
-        kernel, threads = self._kernel("slice_sums"), choice.THREADS
+        kernel = self._kernel("slice_sums")
+        threads = choice.THREADS
         return self._cycles(kernel, 1, threads, np.int32(n), shared=4 * n * threads) / n
 
     def shuffle_cycles(self) -> float:
@@ -113,7 +119,8 @@ class Costs:
 
     def broadcast_cycles(self) -> float:
         """Clock cycles: 16 bytes of shared memory to all threads of a warp, with a block's warps at work."""
-        n, threads = 64, choice.THREADS
+        n = 64
+        threads = choice.THREADS
         cycles = self._cycles(self._kernel("broadcasts"), 1, threads, np.int32(n), shared=16 * n)
         return cycles / (n * threads / 32)
 
@@ -181,7 +188,8 @@ def changes(measured: dict[str, float | str]) -> list[str]:
 def main() -> int:
     backend = xrnn.get_backend("cupy")
     assert isinstance(backend, CupyBackend)
-    out, rehearse = Path(sys.argv[1]), "--rehearse" in sys.argv[2:]
+    out = Path(sys.argv[1])
+    rehearse = "--rehearse" in sys.argv[2:]
     measured: dict[str, float | str] = {}
     for name, value in Costs(backend, **({"times": 3, "elements": 64} if rehearse else {})).measure():
         measured[name] = value

@@ -21,7 +21,8 @@ _ASKED: Final = "clocks.sm,clocks.max.sm,power.draw,power.limit,compute_mode,mig
 
 def conditions(backend: CupyBackend) -> dict[str, str]:
     """What the speed of the current device depends on."""
-    gpu, pipe = backend.launcher.device(), os.environ.get("CUDA_MPS_PIPE_DIRECTORY", "/tmp/nvidia-mps")
+    gpu = backend.launcher.device()
+    pipe = os.environ.get("CUDA_MPS_PIPE_DIRECTORY", "/tmp/nvidia-mps")
     asked = dict.fromkeys(_ASKED.split(","), "unknown: nvidia-smi does not tell")
     if shutil.which("nvidia-smi"):
         number = str(backend.xp.cuda.Device().pci_bus_id)

@@ -127,7 +127,8 @@ def forced(forward: Candidate, backward: Candidate) -> Iterator[None]:
     """Within the block the recurrence takes these, whatever the selection says. No self-test runs."""
 
     def decide(backend: CupyBackend, cell: Cell, inputs: Inputs, backward: bool) -> Bound:
-        kernel, dtype = kernel_of(cell), np.dtype(inputs.x.dtype).name
+        kernel = kernel_of(cell)
+        dtype = np.dtype(inputs.x.dtype).name
         assert kernel is not None
         return backend.launcher.bind(pair[backward], Request(kernel, backward, dtype, *inputs.sizes(), inputs.heads()))
 
@@ -294,7 +295,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     assert isinstance(backend, CupyBackend)
     cases, lengths, most = CASES, LENGTHS, MEASURED
     if options.rehearse:
-        cases, lengths, most = REHEARSED, REHEARSED_LENGTHS, dict.fromkeys(MEASURED, 1)
+        cases = REHEARSED
+        lengths = REHEARSED_LENGTHS
+        most = dict.fromkeys(MEASURED, 1)
     about = {"rounds": options.rounds, "lengths": asdict(lengths), "device": asdict(backend.launcher.device())}
     found = results.case_by_case(
         options.out,

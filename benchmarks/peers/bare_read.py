@@ -47,7 +47,8 @@ def about() -> dict[str, str]:
 
 def build(problem: Problem, threads: int) -> Built:
     read = _compiled().read_all
-    read.argtypes, read.restype = [ctypes.c_void_p, ctypes.c_long, ctypes.c_int], ctypes.c_float
+    read.argtypes = [ctypes.c_void_p, ctypes.c_long, ctypes.c_int]
+    read.restype = ctypes.c_float
     Wx, Wh = problem.weights[:2]
 
     def reads(steps: int) -> float:

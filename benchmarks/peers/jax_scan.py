@@ -64,7 +64,8 @@ def slstm(z: jax.Array, states: States, Wh: jax.Array, b: jax.Array) -> States:
     m = jax.lax.stop_gradient(m)
     m_next = jax.lax.stop_gradient(jnp.where(n == 0, log_i, jnp.maximum(log_f + m, log_i)))
     i, f = jnp.exp(log_i - m_next), jnp.exp(log_f + (m - m_next))
-    c, n = f * c + i * jnp.tanh(g), f * n + i
+    c = f * c + i * jnp.tanh(g)
+    n = f * n + i
     return jax.nn.sigmoid(o) * c / n, c, n, m_next
 
 

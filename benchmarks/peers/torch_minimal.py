@@ -25,7 +25,8 @@ def lru(
     nu, theta, gamma = own
     eigenvalue = torch.polar(torch.exp(-torch.exp(nu)), torch.exp(theta))
     real, imaginary = (torch.exp(gamma) * part for part in torch.nn.functional.linear(x, W, b).chunk(2, dim=-1))
-    s, states = torch.complex(*(part.contiguous() for part in h.chunk(2, dim=-1))), []
+    s = torch.complex(*(part.contiguous() for part in h.chunk(2, dim=-1)))
+    states = []
     for z_t in torch.complex(real, imaginary).unbind():
         s = torch.addcmul(z_t, eigenvalue, s)
         states.append(s)
@@ -50,14 +51,17 @@ def minimal(x: torch.Tensor, h: torch.Tensor, W: torch.Tensor, Wh: torch.Tensor,
 def slstm(x: torch.Tensor, *operands: torch.Tensor) -> torch.Tensor:
     """h (T, N, H).   The operands are h, c, n, m, W (4H, D), Wh (4H, H), b; the forget gate is an exponential."""
     h, c, n, m, W, Wh, b = operands
-    m, states = m.detach(), []
+    m = m.detach()
+    states = []
     for z in torch.nn.functional.linear(x, W, b).unbind():
         log_i, log_f, g, o = torch.addmm(z, h, Wh.T).chunk(4, dim=-1)
         with torch.no_grad():
             past = log_f + m
             m_next = torch.where(n == 0, log_i, torch.maximum(past, log_i))
         i, f = torch.exp(log_i - m_next), torch.exp(log_f + (m - m_next))
-        c, n, m = f * c + i * torch.tanh(g), f * n + i, m_next
+        c = f * c + i * torch.tanh(g)
+        n = f * n + i
+        m = m_next
         h = torch.sigmoid(o) * c / n
         states.append(h)
     return torch.stack(states)

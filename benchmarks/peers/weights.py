@@ -34,7 +34,8 @@ def gradients_of_torch(problem: Problem, gradients: tuple[Any, ...]) -> tuple[An
 
 def for_onnx(problem: Problem) -> dict[str, HostArray]:
     """W (1, G·H, D), R (1, G·H, H), B (1, 2·G·H)."""
-    H, order = problem.case.H, _ONNX_ORDER[problem.case.cell]
+    H = problem.case.H
+    order = _ONNX_ORDER[problem.case.cell]
 
     def ordered(by_gate: HostArray) -> HostArray:
         return np.concatenate([by_gate[gate * H : (gate + 1) * H] for gate in order])

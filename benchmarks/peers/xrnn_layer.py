@@ -44,7 +44,9 @@ def _only_h(result: Any) -> Any:
 
 
 def build(problem: Problem, threads: int, frozen: bool = False) -> Built:
-    x, states, layer = problem.x, problem.states, layer_of(problem)
+    x = problem.x
+    states = problem.states
+    layer = layer_of(problem)
     if frozen:
         layer = xrnn.freeze(layer)
     calls = sequence(problem, layer)

@@ -100,7 +100,8 @@ for backend in ("numpy", "cupy"):
             with use_backend(backend), use_fused(fused), threadpool_limits(1):
                 train(3)
                 clock = time.process_time if backend == "numpy" else time.perf_counter
-                start, updates = clock(), 500 if fused else 100
+                start = clock()
+                updates = 500 if fused else 100
                 results = train(updates)
                 runs[name] = *results, 1000 * (clock() - start) / updates
             print(

@@ -84,7 +84,8 @@ def train(model, batch, updates, lr=0.01):
     """The loss of each update."""
     layers, readout = model
     optimizer = Adam([layers, readout], lr=lr)
-    losses, rng = [], np.random.default_rng(1)
+    losses = []
+    rng = np.random.default_rng(1)
     for update in range(updates):
         x, targets, counts = map(asarray, batch(rng))
         h = first(layers.forward(x))
@@ -134,7 +135,8 @@ def copy(rng, N=32):
 
 source = (Path(sysconfig.get_path("stdlib")) / "argparse.py").read_bytes()
 alphabet, text = np.unique(np.frombuffer(source, np.uint8), return_inverse=True)
-cut, one_hot = len(text) * 9 // 10, np.eye(len(alphabet), dtype="float32")
+cut = len(text) * 9 // 10
+one_hot = np.eye(len(alphabet), dtype="float32")
 
 
 def characters(rng, T=50, N=32, start=0, end=cut):
@@ -155,7 +157,8 @@ def held_out(rng):
 # All models have two layers of 64 units, and the same learning rates. The seconds are those of the second task, on the
 # machine that built this page.
 
-rows, curves = [], {}
+rows = []
+curves = {}
 for cell in CELLS:
     copier = make(cell, SYMBOLS + 1, SYMBOLS, 64, np.random.default_rng(0))
     curves[cell] = train(copier, copy, updates=600)

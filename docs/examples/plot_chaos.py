@@ -77,7 +77,8 @@ else:
     print(
         "ReservoirPy is not installed: the reservoir's weights are drawn here, and there is nothing to compare with"
     )
-    states, rng = None, np.random.default_rng(3)
+    states = None
+    rng = np.random.default_rng(3)
     Wx = 0.5 * rng.choice([-1.0, 1.0], (1, UNITS)) * (rng.random((1, UNITS)) < 0.1)
     Wh = rng.standard_normal((UNITS, UNITS)) * (rng.random((UNITS, UNITS)) < 0.1)
     Wh *= 1.1 / abs(np.linalg.eigvals(Wh)).max()
@@ -148,7 +149,8 @@ truth = np.stack([series[start : start + AHEAD] for start in starts], axis=1)
 def forecast(layer, next_value, dtype):
     v = asarray(before[-1].astype(dtype))
     h, state = layer.stream(asarray(before.astype(dtype)))
-    h, values = h[-1], []
+    h = h[-1]
+    values = []
     for _ in range(AHEAD):
         v = next_value(v, h)
         values.append(to_numpy(v)[:, 0])
@@ -162,7 +164,8 @@ forecasts = {
 }
 
 fig, (top, bottom) = plt.subplots(2, 1, figsize=(6.4, 6), layout="constrained")
-example, ahead = 10, np.arange(1, AHEAD + 1)
+example = 10
+ahead = np.arange(1, AHEAD + 1)
 top.plot(np.arange(-59, 1), before[-60:, example, 0], color="black")
 top.plot(ahead, truth[:, example], color="black", label="the series")
 for (name, values), colour in zip(

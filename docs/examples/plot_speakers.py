@@ -49,7 +49,8 @@ def make_series(count, rng):
     labels = np.arange(count) % 9
     series = []
     for label in labels:
-        t, channel = np.arange(rng.integers(7, 30))[:, None], np.arange(12)
+        t = np.arange(rng.integers(7, 30))[:, None]
+        channel = np.arange(12)
         wave = np.sin(
             t * (0.3 + 0.1 * ((label * (channel + 2)) % 9)) + rng.normal(0, 0.5)
         )

@@ -72,7 +72,9 @@ for update in range(UPDATES):
 
 STEPS = 20_000
 x, clean = signals(STEPS, 1, np.random.default_rng(1))
-y, took, state = np.empty_like(x), np.empty(STEPS), None
+y = np.empty_like(x)
+took = np.empty(STEPS)
+state = None
 for t in range(STEPS):
     start = time.perf_counter_ns()
     h, state = gru.stream(x[t], state)

@@ -87,7 +87,8 @@ xrnn.torch.restore(model)  # PyTorch's own forward again
 
 def in_turns(calls, seconds=1.0):
     """The CPU times of each call in milliseconds, (calls, rounds)."""
-    times, end = [], time.perf_counter() + seconds
+    times = []
+    end = time.perf_counter() + seconds
     for call in calls:
         call()  # the first call prepares caches
     while len(times) < 5 or time.perf_counter() < end:

@@ -71,9 +71,11 @@ MARK = "xrnn train_text.py"  # in the checkpoints of this script
 
 def read_text(paths):
     """The bytes to train on, those for validation, and those that are held out, of files and folders."""
-    pattern, skipped = "*", set()
+    pattern = "*"
+    skipped = set()
     if not paths:
-        paths, pattern = [Path(sysconfig.get_path("stdlib"))], "*.py"
+        paths = [Path(sysconfig.get_path("stdlib"))]
+        pattern = "*.py"
         skipped = {"site-packages", "test", "tests"}
     found = {}
     for path in paths:
@@ -248,7 +250,9 @@ class TextModel:
         """The mean of -log₂ p(byte). The text is cut into pieces that are read side by side."""
         pieces = min(64, len(text) // 128)
         text = text[: len(text) // pieces * pieces].reshape(pieces, -1).T
-        text, states, nats = np.ascontiguousarray(text, "int32"), None, 0.0
+        text = np.ascontiguousarray(text, "int32")
+        states = None
+        nats = 0.0
         for t in range(0, len(text) - 1, 128):
             targets = text[t + 1 : t + 129]
             scores, states = self.scores(text[t : t + len(targets)], states)
@@ -259,7 +263,9 @@ class TextModel:
     def sample(self, prompt, length, seed, temperature=0.8):
         """The prompt and `length` bytes drawn from softmax(scores / temperature)."""
         rng = np.random.default_rng(seed)
-        written, unread, states = prompt, prompt or b"\n", None
+        written = prompt
+        unread = prompt or b"\n"
+        states = None
         for _ in range(length):
             index = np.frombuffer(unread, np.uint8).astype("int32")[:, None]
             scores, states = self.scores(index, states)
@@ -280,7 +286,8 @@ class TextModel:
 
 
 def train(options):
-    given, n = options.out or options.resume, 1
+    given = options.out or options.resume
+    n = 1
     out = given or Path("char-lm.safetensors")
     while not given and any(Path().glob(f"{out.stem}.*")):  # an earlier run
         n += 1
@@ -296,7 +303,8 @@ def train(options):
     model = started(options, digest)
     print(f"model: {model.recurrent}, saved as {out}")
 
-    first, start = model.updates, time.perf_counter()
+    first = model.updates
+    start = time.perf_counter()
     shown = f"update {first:,}"
 
     def done():
@@ -421,7 +429,8 @@ def main(arguments=None):
     if not min(options.minutes, steps, options.length) > 0 or (options.seed or 0) < 0:
         parser.error("--minutes, --steps, --length: expected above 0; --seed: from 0")
     if options.generate:
-        prompt, model = os.fsencode(options.prompt), TextModel.load(options.generate)
+        prompt = os.fsencode(options.prompt)
+        model = TextModel.load(options.generate)
         if not model.updates:
             sys.exit(f"error: {options.generate} is not trained yet: --resume it first")
         # A run that was interrupted before its first check has no best average yet.

@@ -38,14 +38,18 @@ class MGU(Cell):
 
     def recur(self, run, at):
         """z_f += h @ Wh_f;  z_n += (f · h) @ Wh_n.   run.W: Wh (H, 2H)"""
-        (f, n), (h,), H = at.z, at.before, len(run.W)
+        f, n = at.z
+        (h,) = at.before
+        H = len(run.W)
         f += h @ run.W[:, :H]
         sigmoid(run.xp, f)
         n += (f * h) @ run.W[:, H:]
 
     def recur_gradient(self, run, at, dz, dh):
         """d(f · h) = dz_n @ Wh_nᵀ goes to f and to h.   run.W: Whᵀ (2H, H)"""
-        (f, _), (h,), H = at.z, at.before, dh.shape[1]
+        f, _ = at.z
+        (h,) = at.before
+        H = dh.shape[1]
         dfh = dz[1] @ run.W[H:]
         dz[0] = (dz[0] + dfh * h) * f * (1 - f)
         dh += dfh * f + dz[0] @ run.W[:H]
@@ -55,7 +59,9 @@ class MGU(Cell):
 
         h (steps, N, H), dz (steps, 2, N, H)
         """
-        h, f, H = at.before[0], at.z[:, 0], len(dWh)
+        h = at.before[0]
+        f = at.z[:, 0]
+        H = len(dWh)
         for block, left in enumerate((h, f * h)):
             rows = dz[:, block].reshape(-1, H)
             dWh[:, block * H : (block + 1) * H] = left.reshape(-1, H).T @ rows

@@ -6,7 +6,8 @@ import numpy as np
 import xrnn
 from xrnn import GRU, Adam, Array, Linear, Network, asarray
 
-RUN, UPDATES = Path("tagger.safetensors"), 400
+RUN = Path("tagger.safetensors")
+UPDATES = 400
 
 
 class Tagger(Network):

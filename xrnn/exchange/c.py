@@ -323,7 +323,8 @@ def _statements(model: Model) -> tuple[list[str], list[str]]:
     if model.scale is not None:
         reads.append(f"    @_scaled({inputs}, @_scale_mean, @_scale_deviation, x, state->x);")
         if model.last and model.changes:  # 0 is the mean
-            start, count = model.changes.start, len(model.changes)
+            start = model.changes.start
+            count = len(model.changes)
             reads.append(f"    if (first) memset(state->x + {start}, 0, {count} * sizeof *state->x);")
         x = "state->x"
     for i, layer in enumerate(model.layers):
@@ -362,7 +363,9 @@ def _z_size(layer: Any) -> int:
 
 def _recurrent(layer: Any, i: int, x: str) -> Iterator[str]:
     """z = x @ Wx + h @ Wh + b, then the cell's step."""
-    cell, H, row = layer.cell, layer.output_size, CELLS[type(layer.cell)]
+    cell = layer.cell
+    H = layer.output_size
+    row = CELLS[type(layer.cell)]
     states = [f"state->{state}{i}" for state in cell.states]
     yield f"memcpy(state->z, @_b{i}, sizeof @_b{i});"
     yield _product(layer, i, "Wx", cell.from_x, x)
@@ -378,8 +381,10 @@ def _recurrent(layer: Any, i: int, x: str) -> Iterator[str]:
 
 def _product(layer: Any, i: int, W: str, blocks: Sequence[int], x: str, part: int = 0) -> str:
     """z += x @ W, in adjacent blocks of z.   part: the first part of W, of as many as `blocks`"""
-    H, (rows, columns) = layer.output_size, layer.named_params[W].shape
-    z, first = _at("state->z", min(blocks) * H), part * H
+    H = layer.output_size
+    rows, columns = layer.named_params[W].shape
+    z = _at("state->z", min(blocks) * H)
+    first = part * H
     if is_int8(layer):  # the file has its matrices by columns
         values, scale = _at(f"@_{W}{i}", first * rows), _at(f"@_{W}_scale{i}", first)
         return f"@_add_int8({rows}, {len(blocks) * H}, {values}, {scale}, {x}, state->q, {z});"
@@ -388,7 +393,8 @@ def _product(layer: Any, i: int, W: str, blocks: Sequence[int], x: str, part: in
 
 def _products_of_heads(layer: Any, i: int, h: str) -> Iterator[str]:
     """z += h @ Wh: for each head, and each gate of its columns."""
-    H, (k, K, columns) = layer.output_size, layer.Wh.shape
+    H = layer.output_size
+    k, K, columns = layer.Wh.shape
     for j in range(k):
         for part, block in enumerate(layer.cell.from_h):
             W, z = _at(f"@_Wh{i}", j * K * columns + part * K), _at("state->z", block * H + j * K)
@@ -401,7 +407,9 @@ def _at(array: str, offset: int) -> str:
 
 def _reset_before(layer: Any, i: int) -> list[str]:
     """The reset gate multiplies h before the product for n."""
-    H, h, reset = layer.output_size, f"state->h{i}", f"state->z + {3 * layer.output_size}"
+    H = layer.output_size
+    h = f"state->h{i}"
+    reset = f"state->z + {3 * layer.output_size}"
     return [
         _product(layer, i, "Wh", (0, 1), h),
         f"@_reset({H}, state->z, {h}, {reset});",

@@ -165,7 +165,8 @@ def _has_mark(path: Path, job: Any) -> bool:
 
 def describe_all(layers: Mapping[str, Any], optimizer: Any, arrays: dict[str, Array]) -> Description:
     """The description of layers and optimizers. Adds their arrays to `arrays`."""
-    names, seen = list(layers), dict[str, Any]()
+    names = list(layers)
+    seen = dict[str, Any]()
     described = [
         [name, describe(layer, f"layers.{i}.", arrays, seen)] for i, (name, layer) in enumerate(layers.items())
     ]

@@ -201,7 +201,9 @@ def _built(
         key: pop(remaining, prefix + key) if isinstance(option, dict) else option
         for key, option in entry(description, "options", dict).items()
     }
-    cls, names, leading = _leaves()[kind], _leaves()[kind].names, []
+    cls = _leaves()[kind]
+    names = _leaves()[kind].names
+    leading = []
     if cls is Recurrent:
         leading = [_cell(description, cells)]
         names = (*names, *leading[0].params)

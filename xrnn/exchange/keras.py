@@ -114,7 +114,8 @@ def from_keras(layer: keras.Layer, *, backend: str | Backend | None = None) -> A
     >>> from_keras(to_keras(GRU.init(3, 8, rng=0)))
     GRU(3 → 8, 296 parameters, float32, numpy)
     """
-    keras, target = import_keras("xrnn.from_keras"), get_backend(backend)
+    keras = import_keras("xrnn.from_keras")
+    target = get_backend(backend)
     if type(layer) is not keras.Sequential:
         alone = _from_layer(keras, layer, "layer", target)
         _warn_of_nan("layer", alone)
@@ -255,7 +256,8 @@ def to_keras(layers: ExportedLayers) -> keras.Layer:
     >>> to_keras(GRU.init(3, 8, rng=0)).units
     8
     """
-    keras, model = import_keras("xrnn.to_keras"), model_of(layers)
+    keras = import_keras("xrnn.to_keras")
+    model = model_of(layers)
     warn_of_nan(model)
     return sequential(keras, model) if len(model.layers) > 1 else _to_layer(keras, model.layers[0], "layers[0]")
 
@@ -280,7 +282,8 @@ def sequential(keras: Any, model: Model) -> Any:
 
 def _to_layer(keras: Any, layer: Any, name: str) -> Any:
     """A built layer with weights."""
-    of_keras, dtype = keras.layers, layer.params[0].dtype.name
+    of_keras = keras.layers
+    dtype = layer.params[0].dtype.name
     shape: tuple[Any, ...] = (None, None, layer.input_size)
     if type(layer) is Bidirectional:
         forward, backward = (_recurrent_to_keras(keras, part, name) for part in layer.layers)
@@ -292,13 +295,15 @@ def _to_layer(keras: Any, layer: Any, name: str) -> Any:
                 f"{name} is a {layer.title} with reverse=True alone: expected a Bidirectional, or a layer that runs "
                 "forward; Keras returns the results of such a layer in another order"
             )
-        made, weights = _recurrent_to_keras(keras, layer, name), _weights_for_keras(layer)
+        made = _recurrent_to_keras(keras, layer, name)
+        weights = _weights_for_keras(layer)
     else:
         weights = [np.array(host(param)) for param in layer.params]
         if type(layer) is Linear:
             made = of_keras.Dense(layer.output_size, dtype=dtype)
         elif type(layer) is Embedding:
-            made, shape = of_keras.Embedding(layer.input_size, layer.output_size, dtype=dtype), (None, None)
+            made = of_keras.Embedding(layer.input_size, layer.output_size, dtype=dtype)
+            shape = (None, None)
         else:
             made = of_keras.LayerNormalization(epsilon=layer.eps, dtype=dtype)
     made.build(shape)
@@ -307,7 +312,8 @@ def _to_layer(keras: Any, layer: Any, name: str) -> Any:
 
 
 def _recurrent_to_keras(keras: Any, layer: Any, name: str) -> Any:
-    row, dtype = cell_row(CELLS, layer, name, "Keras", "xrnn.exchange.keras.CELLS"), layer.params[0].dtype.name
+    row = cell_row(CELLS, layer, name, "Keras", "xrnn.exchange.keras.CELLS")
+    dtype = layer.params[0].dtype.name
     make = getattr(keras.layers, row.layer)
     options = {"return_sequences": True, "go_backwards": layer.reverse, "dtype": dtype, **row.options(layer.cell)}
     return make(layer.hidden_size, **options)

@@ -49,7 +49,10 @@ class Evaluator:
     """Evaluates supported nodes. The total size of the results is limited: a small file must not fill the memory."""
 
     def __init__(self, onnx: Any, opsets: Sequence[Any], constants: Constants) -> None:
-        self._onnx, self._opsets, self._constants, self._used = onnx, list(opsets), constants, 0
+        self._onnx = onnx
+        self._opsets = list(opsets)
+        self._constants = constants
+        self._used = 0
 
     def run(self, node: Any, inputs: Sequence[HostArray | None]) -> list[HostArray]:
         """The results of a node.   Raises FileError if they are too large, or if the node is invalid."""
@@ -76,7 +79,8 @@ class Evaluator:
 
     def _size(self, node: Any, attributes: Any, arrays: Sequence[HostArray]) -> int:
         """An upper bound on the number of elements of all results.   Raises ValueError for an invalid node."""
-        op, total = node.op_type, sum(array.size for array in arrays)
+        op = node.op_type
+        total = sum(array.size for array in arrays)
         if op == "ConstantOfShape":
             return math.prod(_sizes(arrays[0]))
         if op == "Expand":

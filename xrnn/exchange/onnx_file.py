@@ -26,10 +26,13 @@ def read_model(onnx: Any, source: Any) -> tuple[Any, str, Path | None]:
     Raises FileError for a file that can't be read or is no ONNX model, TypeError for other objects.
     """
     if isinstance(source, onnx.ModelProto):
-        model, name, folder = source, "the model", None
+        model = source
+        name = "the model"
+        folder = None
     elif isinstance(source, str | os.PathLike):
         path = Path(source)
-        name, folder = printable(str(path)), path.parent
+        name = printable(str(path))
+        folder = path.parent
         content = read_regular(path, f"can't read {name}", _WANTED)
         try:
             model = onnx.ModelProto.FromString(content)
@@ -69,13 +72,17 @@ class Constants:
     """
 
     def __init__(self, onnx: Any, folder: Path | None) -> None:
-        self._onnx, self._folder, self.elements = onnx, folder, 0
+        self._onnx = onnx
+        self._folder = folder
+        self.elements = 0
         kinds = onnx.TensorProto
         self.kinds = (kinds.FLOAT, kinds.DOUBLE, kinds.INT64, kinds.INT32, kinds.BOOL)
 
     def array(self, tensor: Any) -> HostArray:
         """Raises FileError for other types, and for content that does not fit the dimensions."""
-        the, dims, helper = f"the tensor '{quoted(tensor.name)}'", tuple(tensor.dims), self._onnx.helper
+        the = f"the tensor '{quoted(tensor.name)}'"
+        dims = tuple(tensor.dims)
+        helper = self._onnx.helper
         if tensor.data_type not in self.kinds:
             raise FileError(
                 f"{the} has the type {tensor.data_type}: expected float32 (1), float64 (11), int64 (7), int32 "

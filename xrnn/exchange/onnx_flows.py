@@ -109,7 +109,8 @@ class Flows:
                 f"an array has the shape {quoted(str(shape))}: expected sizes from 1, and at most {MOST_ELEMENTS:,} "
                 "elements, eight times as many in all arrays; export the model with symbolic sizes"
             )
-        first, self._count = self._count + 1, self._count + size
+        first = self._count + 1
+        self._count = self._count + size
         return np.arange(first, first + size, dtype=np.float64).reshape(shape)
 
     def input(self, shape: Sequence[int], is_integer: bool) -> HostArray:
@@ -163,7 +164,8 @@ class Flows:
 
     def owners(self, array: HostArray) -> list[Flow] | None:
         """The flows that the numbers in `array` belong to; None if a number belongs to none."""
-        numbers, found = np.unique(array), []
+        numbers = np.unique(array)
+        found = []
         for first, end, flow in self._owners:
             mine = (numbers >= first) & (numbers < end)
             if mine.any():

@@ -46,7 +46,8 @@ class RecurrentNode:
 
     def _check(self) -> None:
         """Refuse attributes and inputs that xrnn's cells do not support."""
-        attributes, P = self._attributes, self._given.get("P")
+        attributes = self._attributes
+        P = self._given.get("P")
         if "clip" in attributes:
             raise self._refused(f"clip={attributes['clip']}", "no clip; xrnn's cells do not limit pre-activations")
         if attributes.get("input_forget", 0):
@@ -60,7 +61,10 @@ class RecurrentNode:
             raise self._refused(f"{min(lacking)} as an input of the graph", "weights in the model")
 
     def _check_weights(self) -> None:
-        G, ways, H, D = len(self._operator.gates), len(self._ways), self._R.shape[-1], self._X.shape[-1]
+        G = len(self._operator.gates)
+        ways = len(self._ways)
+        H = self._R.shape[-1]
+        D = self._X.shape[-1]
         shapes = {"W": (ways, G * H, D), "R": (ways, G * H, H), "B": (ways, 2 * G * H)}
         for name, shape in shapes.items():
             array = self._given.get(name)
@@ -76,7 +80,8 @@ class RecurrentNode:
         layout = self._attributes.get("layout", 0)
         X = self._X.swapaxes(0, 1) if layout else self._X
         flow, backwards = self._source(flows, X)
-        (T, N, _), H = X.shape, self._R.shape[-1]
+        T, N, _ = X.shape
+        H = self._R.shape[-1]
         self._check_states(flows, T)
         Y, final_h, final_c = [], [], []
         for k, way in enumerate(self._ways):
@@ -129,7 +134,8 @@ class RecurrentNode:
 
     def _part(self, k: int, reverse: bool) -> Part:
         """The layer of direction k."""
-        defaults, options = self._operator.activations, {"reverse": reverse}
+        defaults = self._operator.activations
+        options = {"reverse": reverse}
         given = self._attributes.get("activations", [])
         given = given if isinstance(given, list) else [given]  # an attribute of another type is refused below
         names = [_text(name) for name in given] or [*defaults] * len(self._ways)

@@ -63,7 +63,8 @@ def to_onnx(layer: Any, gates: tuple[int, ...]) -> tuple[HostArray, HostArray, H
     Wx, Wh, b = layer
     Wh = dense(np, Wh)
     G, H = len(gates), len(Wh)
-    b_x, b_h = b[: G * H], np.zeros(G * H, b.dtype)
+    b_x = b[: G * H]
+    b_h = np.zeros(G * H, b.dtype)
     b_h[len(b_h) - (len(b) - G * H) :] = b[G * H :]  # b_hn of a GRU with reset_after
     W, R = (reordered(matrix, gates).T for matrix in (Wx, Wh))
     return W, R, np.concatenate([reordered(b_x, gates), reordered(b_h, gates)])

@@ -124,7 +124,9 @@ class _Graph:
         self._of_state = 0
 
     def run(self, model: Model) -> None:
-        first, last, onnx = model.layers[0], model.layers[-1], self._onnx
+        first = model.layers[0]
+        last = model.layers[-1]
+        onnx = self._onnx
         if type(first) is Embedding:
             x = self._input("x", ["T", "N"], onnx.TensorProto.INT64)
         else:
@@ -146,7 +148,8 @@ class _Graph:
                 parameters = [self.constant(f"{name}{i}", host(p)) for name, p in layer.named_params.items()]
                 x = self.add("LayerNormalization", x, *parameters, axis=-1, epsilon=layer.eps)
             if model.mean and i == model.last_recurrent:
-                x, rank = self._mean(x), 2
+                x = self._mean(x)
+                rank = 2
         if model.softmax:
             x = self.add("Softmax", x, axis=-1)
         shape = [*(["T", "N"] if rank == 3 else ["N"]), last.output_size]

@@ -74,9 +74,11 @@ def from_torch(module: torch.nn.Module, *, backend: str | Backend | None = None)
     places = [(layer, reverse) for layer in range(module.num_layers) for reverse in ways]
     if module.mode not in torch_weights.MODES:
         raise ValueError(f"module has mode={module.mode!r}: expected one of {', '.join(torch_weights.MODES)}")
-    (cls, options), cell = torch_weights.MODES[module.mode], torch_weights.CELLS[module.mode]
+    cls, options = torch_weights.MODES[module.mode]
+    cell = torch_weights.CELLS[module.mode]
     names = [torch_weights.parameter_names(cell, *place, module.bias) for place in places]
-    state, target = module.state_dict(), get_backend(backend)
+    state = module.state_dict()
+    target = get_backend(backend)
     _check_keys(state, [name for name_list in names for name in name_list])
     if type(module) not in [getattr(torch.nn, name, None) for name in _RECURRENT] and not _is_ours(type(module)):
         raise TypeError(
@@ -209,7 +211,8 @@ def to_torch(layer: HasParameters) -> torch.nn.Module:
     layers = layer.layers if type(layer) is Stack else [layer]
     rows: list[list[Any]] = [[*layer.layers] if type(layer) is Bidirectional else [layer] for layer in layers]
     mode = _common_mode(rows)
-    first, dropouts = rows[0][0], {d.p for d in layer.dropout} if type(layer) is Stack else set()
+    first = rows[0][0]
+    dropouts = {d.p for d in layer.dropout} if type(layer) is Stack else set()
     if len(dropouts) > 1:
         raise ValueError(f"layer has dropouts of {sorted(dropouts)}: expected one for all; set them to the same p")
     state: dict[str, Any] = {}

@@ -104,8 +104,10 @@ def to_torch(xp: Any, cell: Cell, Wx: Array, Wh: Array, b: Array, *own: Array) -
     if not isinstance(cell, SLSTMCell):
         Wh = dense(xp, Wh)
     H = hidden_size(Wh)
-    of_x, common = len(cell.from_x) * H, _common(cell.from_x, cell.from_h) * H
-    bias_ih, bias_hh = b[:of_x].copy(), xp.zeros(len(cell.from_h) * H, b.dtype)
+    of_x = len(cell.from_x) * H
+    common = _common(cell.from_x, cell.from_h) * H
+    bias_ih = b[:of_x].copy()
+    bias_hh = xp.zeros(len(cell.from_h) * H, b.dtype)
     bias_hh[common:] = b[of_x:]
     return Wx.T, transposed(Wh), bias_ih, bias_hh, *own
 
@@ -118,7 +120,8 @@ def bias_gradients(xp: Any, cell: Cell, db: Array) -> tuple[Array, Array]:
     if cell.from_x == cell.from_h:
         return db, db.copy()
     H = len(db) // cell.pre
-    of_x, common = len(cell.from_x) * H, _common(cell.from_x, cell.from_h) * H
+    of_x = len(cell.from_x) * H
+    common = _common(cell.from_x, cell.from_h) * H
     return db[:of_x], xp.concatenate((db[:common], db[of_x:]))
 
 

@@ -98,7 +98,9 @@ class Layer:
     def _bind_to(self, first: Array) -> None:
         """Use the backend, dtype and device of `first`."""
         self.backend: Backend = backend_of(first)
-        self._array_type, self._dtype, self._device = type(first), first.dtype, first.device
+        self._array_type = type(first)
+        self._dtype = first.dtype
+        self._device = first.device
         self._single_device = self.backend.single_device
 
     def _check_kinds(self) -> None:

@@ -113,7 +113,8 @@ class Bidirectional(Composite):
             return backend_of(x).xp.concatenate(halves, axis=-1), final
 
     def backward_part(self, dh: Array, dfinal: Any, cache: Any, needs_dx: bool) -> tuple[ArrayIfNeeded, States]:
-        caches, split = self._cached(cache), self.layers[0].output_size
+        caches = self._cached(cache)
+        split = self.layers[0].output_size
         if len(caches) != 2 or None in caches:
             raise ValueError("cache is not of this Bidirectional: expected its own; take layer.cache after its forward")
         backend_of(dh, "dh")  # raises TypeError if dh is not an array

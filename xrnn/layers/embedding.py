@@ -61,7 +61,8 @@ class Embedding(Layer):
 
         cache   `layer.cache` as it was after an earlier forward; None for the last forward
         """
-        index, E = self._cached(cache), self.params[0].shape[1]
+        index = self._cached(cache)
+        E = self.params[0].shape[1]
         check_index("cache", index, self.backend, self._device, "this Embedding")
         self._check("dy", dy, (*index.shape, E), "the shape of what the last forward returned")
         if not self._needs_grads:

@@ -63,7 +63,9 @@ class LayerNorm(Layer):
         cls, size: int, *, eps: float = 1e-5, dtype: DType = "float32", backend: str | Backend | None = None
     ) -> Self:
         """A layer of `size` features with γ = 1 and β = 0, on the selected backend."""
-        D, dtype, backend = check_size("size", size), init.as_dtype(dtype), get_backend(backend)
+        D = check_size("size", size)
+        dtype = init.as_dtype(dtype)
+        backend = get_backend(backend)
         return cls(backend.parameter(np.ones(D), dtype), backend.zeros((D,), dtype), eps=eps)
 
     @property
@@ -106,7 +108,8 @@ class LayerNorm(Layer):
         if updates != self.updates or gamma is not self.params[0]:
             self._refuse_changed(updates)
         self._check("dy", dy, n.shape, "the shape of what the last forward returned")
-        (dgamma, dbeta), xp = self.grads, self.backend.xp
+        dgamma, dbeta = self.grads
+        xp = self.backend.xp
         leading = tuple(range(dy.ndim - 1))
         with self.backend.device_of(dy):
             if padded:  # 0 · NaN would be NaN

@@ -58,7 +58,8 @@ class Linear(Layer):
     ) -> Self:
         """A layer with Glorot uniform W and zero b, on the selected backend."""
         D, C = check_size("input_size", input_size), check_size("output_size", output_size)
-        rng, dtype = init.as_generator(rng), init.as_dtype(dtype)
+        rng = init.as_generator(rng)
+        dtype = init.as_dtype(dtype)
         backend = get_backend(backend)
         return cls(backend.parameter(init.glorot_uniform(rng, D, C), dtype), backend.zeros((C,), dtype))
 

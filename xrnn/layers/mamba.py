@@ -98,7 +98,8 @@ class Mamba(StateSpaceLayer):
         self._check("A_log", A_log, (E, "K"), channels)
         self._check("skip", skip, (E,), channels)
         self._check("out_proj", out_proj, (E, "H"), channels)
-        R, K = len(dt_proj), A_log.shape[1]
+        R = len(dt_proj)
+        K = A_log.shape[1]
         self._check("x_proj", x_proj, (E, R + 2 * K), f"dt_proj is {dt_proj.shape}, A_log is {A_log.shape}")
         self.input_size: int = in_proj.shape[0]
         self.hidden_size: int = out_proj.shape[1]
@@ -131,9 +132,13 @@ class Mamba(StateSpaceLayer):
         Glorot uniform matrices, A = -1, …, -K in each channel, skip = 1, and steps softplus(dt_bias) from 0.001 to 0.1.
         """
         D, H = check_size("input_size", input_size), check_size("hidden_size", hidden_size)
-        E, K, W = check_size("expand", expand) * H, check_size("state_size", state_size), check_size("taps", taps)
+        E = check_size("expand", expand) * H
+        K = check_size("state_size", state_size)
+        W = check_size("taps", taps)
         R = math.ceil(H / 16) if rank is None else check_size("rank", rank)
-        rng, dtype, backend = init.as_generator(rng), init.as_dtype(dtype), get_backend(backend)
+        rng = init.as_generator(rng)
+        dtype = init.as_dtype(dtype)
+        backend = get_backend(backend)
         dt_bias = new_dt_bias(rng, E)
         params = [
             init.glorot_uniform(rng, D, 2 * E),
@@ -159,9 +164,12 @@ class Mamba(StateSpaceLayer):
         self, x: Array, state: Sequence[Array | None], lengths: Array | None, training: bool
     ) -> tuple[Array, State, Kept]:
         T, N, _ = x.shape
-        backend, (of_convolution, of_scan) = self.backend, state
+        backend = self.backend
+        of_convolution, of_scan = state
         in_proj, conv, conv_bias, x_proj, dt_proj, dt_bias, A_log, skip, out_proj = self.params
-        E, K, R = self.channels, A_log.shape[1], len(dt_proj)
+        E = self.channels
+        K = A_log.shape[1]
+        R = len(dt_proj)
         both = self._product(x.reshape(T * N, self.input_size), in_proj).reshape(T, N, 2 * E)
         convolution = ConvolutionInputs(both[..., :E], conv, conv_bias, True, of_convolution, lengths)
         u, last_inputs = backend.causal_convolution_forward(convolution)

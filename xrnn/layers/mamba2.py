@@ -138,14 +138,18 @@ class Mamba2(StateSpaceLayer):
         Raises ValueError if `heads` does not divide E.
         """
         D, H = check_size("input_size", input_size), check_size("hidden_size", hidden_size)
-        E, K, W = check_size("expand", expand) * H, check_size("state_size", state_size), check_size("taps", taps)
+        E = check_size("expand", expand) * H
+        K = check_size("state_size", state_size)
+        W = check_size("taps", taps)
         if heads is None:
             P = E // max(size for size in range(1, min(E, _USUAL_HEAD) + 1) if E % size == 0)
         else:
             P = check_size("heads", heads)
             if E % P:
                 raise ValueError(f"heads is {P}, which does not divide the {E} channels: choose another number")
-        rng, dtype, backend = init.as_generator(rng), init.as_dtype(dtype), get_backend(backend)
+        rng = init.as_generator(rng)
+        dtype = init.as_dtype(dtype)
+        backend = get_backend(backend)
         params = [
             init.glorot_uniform(rng, D, 2 * E + 2 * K + P),
             rng.uniform(-(W**-0.5), W**-0.5, (E + 2 * K, W)),
@@ -169,7 +173,9 @@ class Mamba2(StateSpaceLayer):
         self, x: Array, state: Sequence[Array | None], lengths: Array | None, training: bool
     ) -> tuple[Array, State, Kept]:
         T, N, _ = x.shape
-        backend, xp, (of_convolution, of_memory) = self.backend, self.backend.xp, state
+        backend = self.backend
+        xp = self.backend.xp
+        of_convolution, of_memory = state
         in_proj, conv, conv_bias, dt_bias, A_log, skip, norm, out_proj = self.params
         E, P, K = self.channels, self.heads, self.state_size
         projected = self._product(x.reshape(T * N, self.input_size), in_proj).reshape(T, N, 2 * E + 2 * K + P)
@@ -177,7 +183,8 @@ class Mamba2(StateSpaceLayer):
         convolution = ConvolutionInputs(inputs, conv, conv_bias, True, of_convolution, lengths)
         uBC, last_inputs = backend.causal_convolution_forward(convolution)
         u = uBC[..., :E].reshape(T, N, P, E // P)
-        step, A = softplus(xp, dt + dt_bias), -xp.exp(A_log)
+        step = softplus(xp, dt + dt_bias)
+        A = -xp.exp(A_log)
         memory = MemoryInputs(
             q=uBC[..., None, E + K :],
             k=uBC[..., None, E : E + K],

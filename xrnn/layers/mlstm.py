@@ -187,7 +187,9 @@ class MLSTM(StateSpaceLayer):
             if E % P:
                 raise ValueError(f"heads is {P}, which does not divide the {E} channels: choose another number")
         K = math.ceil(E / P / 2) if state_size is None else check_size("state_size", state_size)
-        rng, dtype, backend = init.as_generator(rng), init.as_dtype(dtype), get_backend(backend)
+        rng = init.as_generator(rng)
+        dtype = init.as_dtype(dtype)
+        backend = get_backend(backend)
         params = [
             np.concatenate((init.glorot_uniform(rng, D, 2 * P * K + 2 * E), np.zeros((D, 2 * P))), axis=1),
             rng.normal(0, 0.1, P),
@@ -203,7 +205,9 @@ class MLSTM(StateSpaceLayer):
 
     def _split(self, projected: Array) -> list[Array]:
         """Views of the columns of q, k, v, o, i, f."""
-        E, P, keys = self.channels, self.heads, self.heads * self.state_size
+        E = self.channels
+        P = self.heads
+        keys = self.heads * self.state_size
         ends = np.cumsum((keys, keys, E, E, P, P)).tolist()
         return [projected[..., begin:end] for begin, end in zip((0, *ends), ends, strict=False)]
 

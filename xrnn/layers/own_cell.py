@@ -163,7 +163,8 @@ def check_cell(cell: Cell, *, backend: str | Backend | None = None) -> None:
     layer = Recurrent.init(cell, D, H, rng=rng, dtype="float64", backend=backend)
     for param in layer.params:
         param += backend.asarray(0.1 * rng.standard_normal(param.shape))
-    x, H = backend.asarray(rng.standard_normal((T, N, D))), layer.output_size
+    x = backend.asarray(rng.standard_normal((T, N, D)))
+    H = layer.output_size
     states = [backend.asarray((not cell.stabilisers) * rng.standard_normal((N, H))) for _ in cell.states]
     _check_written(layer, x[0], states, backend)
     _check_repeatable(layer, x, states)
@@ -243,7 +244,9 @@ def _check_rows(layer: Recurrent, x: Array, states: Sequence[Array]) -> None:
 def _check_written(layer: Recurrent, x: Array, states: Sequence[Array], backend: Backend) -> None:
     """Run one step and its gradient on outputs full of NaN. An element that is still NaN afterwards was not written."""
     xp, cell = backend.xp, layer.cell
-    (N, H), Wh, own = states[0].shape, layer.params[1], layer.params[3:]
+    N, H = states[0].shape
+    Wh = layer.params[1]
+    own = layer.params[3:]
 
     def unwritten(*shape: int) -> Array:
         return xp.full(shape, np.nan)
@@ -266,7 +269,9 @@ def _check_written(layer: Recurrent, x: Array, states: Sequence[Array], backend:
     written = {f"after[{i}]": array for i, array in enumerate(after)} | ({} if kept is None else {"kept": kept})
     _refuse_unwritten(xp, cell, "step", written, "write all of it")
 
-    run.W, dz, dbefore = Wh.T, unwritten(1, cell.pre, N, H), [unwritten(N, H) for _ in states]
+    run.W = Wh.T
+    dz = unwritten(1, cell.pre, N, H)
+    dbefore = [unwritten(N, H) for _ in states]
     many = [None if part is None else part[None] for part in (z if cell.keeps_z else None, kept)]
     at = StepArrays(many[0], [s[None] for s in states], [s[None] for s in after], many[1])
     cell.prepare(run, at, dz)

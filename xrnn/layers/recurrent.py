@@ -84,7 +84,8 @@ class RecurrentLayer(Layer):
         self.reverse = check_bool("reverse", reverse)
         if seed is None:
             seed = int(np.random.default_rng().integers(2**63)) if cell.draws else 0
-        self.seed, self.forward_calls = check_integer("seed", seed, least=0), 0
+        self.seed = check_integer("seed", seed, least=0)
+        self.forward_calls = 0
         self.cache: Cache | None = None
         # A state has T + 1 slots (see `Trace`). This is the index of the results, by the rank of x: 2 for one step.
         self._slots: dict[int, Any] = {2: 0, 3: slice(None, -1)} if reverse else {2: 1, 3: slice(1, None)}
@@ -95,7 +96,8 @@ class RecurrentLayer(Layer):
 
     def _hidden_size(self, cell: Cell, Wh: Array) -> int:
         """H, from the shape of Wh.   Raises ValueError for any other shape."""
-        shape, parts = Wh.shape, len(cell.from_h)
+        shape = Wh.shape
+        parts = len(cell.from_h)
         if len(shape) == 3:
             check_has_heads(cell, self.title, "pass a matrix Wh (H, …)")
             k, K, width = shape
@@ -526,7 +528,8 @@ def check_blocks(cell: Cell) -> None:
     check_tuples(cell, f"the cell {cell.name!r}")
     for name, least in (("pre", 1), ("kept", 0), ("components", 1)):
         check_integer(f"{name} of the cell {cell.name!r}", getattr(cell, name), least=least)
-    from_h, every = cell.from_h, range(cell.pre)
+    from_h = cell.from_h
+    every = range(cell.pre)
     for name, fed in (("from_x", cell.from_x), ("from_h", from_h)):
         if not set(fed) <= set(every) or len(set(fed)) < len(fed) or (name == "from_x" and not fed):
             raise ValueError(
@@ -572,8 +575,10 @@ def fresh_params(
     """
     check_cell_type(cell)
     check_blocks(cell)
-    D, H = check_size("input_size", input_size), check_size("hidden_size", hidden_size) * cell.components
-    rng, dtype = init.as_generator(rng), init.as_dtype(dtype)
+    D = check_size("input_size", input_size)
+    H = check_size("hidden_size", hidden_size) * cell.components
+    rng = init.as_generator(rng)
+    dtype = init.as_dtype(dtype)
     Wx = cell.initial_input(rng, D, H)
     if Wx is None:
         Wx = np.concatenate([init.glorot_uniform(rng, D, H) for _ in cell.from_x], axis=1)
@@ -607,8 +612,10 @@ def check_has_heads(cell: Cell, title: str, remedy: str) -> None:
 
 def shapes_of(cell: Cell, input_size: int, hidden_size: int, heads: int | None = None) -> dict[str, tuple[int, ...]]:
     """The shape of each parameter, by name.   Raises TypeError and ValueError as `check_heads` does."""
-    D, H = input_size, hidden_size * cell.components
-    parts, K = len(cell.from_h), H if heads is None else H // check_heads(heads, H, cell)
+    D = input_size
+    H = hidden_size * cell.components
+    parts = len(cell.from_h)
+    K = H if heads is None else H // check_heads(heads, H, cell)
     own = cell.initial_params(np.random.default_rng(0), H)
     return {
         "Wx": (D, len(cell.from_x) * H),

@@ -82,7 +82,8 @@ class Stack(Composite):
         bidirectional   make each layer a `Bidirectional` of two; not for Mamba and similar layers
         options         more arguments of `layer.init`: dtype, backend, nonlinearity, …
         """
-        size, rng = check_size("input_size", input_size), init.as_generator(rng)
+        size = check_size("input_size", input_size)
+        rng = init.as_generator(rng)
         bidirectional = check_bool("bidirectional", bidirectional)
         layers: list[Any] = []
         for _ in range(check_integer("depth", depth, least=1)):

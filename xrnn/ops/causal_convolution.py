@@ -81,12 +81,14 @@ def backward(xp: Any, inputs: ConvolutionInputs, dy: Array | None, dlast: Array 
     da = dy silu'(a)        dweight[:, j] = Σ_t da[t] x[t - W + 1 + j]        dx[t] = Σ_j weight[:, j] da[t + W - 1 - j]
     """
     T, N, D, W = inputs.sizes()
-    padded, weight = _padded(xp, inputs), inputs.weight
+    padded = _padded(xp, inputs)
+    weight = inputs.weight
     da = xp.zeros((T, N, D), inputs.x.dtype) if dy is None else dy
     if inputs.silu:
         da = da * silu_slope(xp, _sums(xp, inputs, padded))
     da = _within(xp, inputs, da)
-    dpadded, dweight = xp.zeros_like(padded), xp.empty((D, W), weight.dtype)
+    dpadded = xp.zeros_like(padded)
+    dweight = xp.empty((D, W), weight.dtype)
     for j in range(W):
         dpadded[j : j + T] += weight[:, j] * da
         dweight[:, j] = (padded[j : j + T] * da).sum(axis=(0, 1))

@@ -59,7 +59,8 @@ class Inputs:
     def check(self) -> None:
         """Raise TypeError unless x, the initial states and `add` have the type, dtype and sizes of the weights."""
         x, b = self.x, self.b  # not Wx, which may be an Int8Matrix
-        kind, dtype = type(b), b.dtype
+        kind = type(b)
+        dtype = b.dtype
         if not (type(x) is kind and x.dtype == dtype and x.ndim in (2, 3) and x.shape[-1] == len(self.Wx)):
             raise TypeError("x does not fit the weights in type, dtype or shape")
         expected = x.shape[-2], self.hidden_size()

@@ -15,7 +15,8 @@ class Draws:
     """A stream of random arrays. Array number k is a function of k and `words`, such as a seed and a count."""
 
     def __init__(self, xp: Any, words: Sequence[int]) -> None:
-        self._xp, self._words = xp, tuple(words)
+        self._xp = xp
+        self._words = tuple(words)
         self._count = 0
 
     def keep(self, shape: tuple[int, ...], p: float) -> Array:
@@ -70,7 +71,8 @@ def normal(xp: Any, shape: tuple[int, ...], dtype: Any, words: Sequence[int]) ->
     size = math.prod(shape)
     half = (size + 1) // 2
     uniform = (_hashes(xp, 2 * half, words).astype(dtype) + 0.5) * 2.0**-32
-    radius, angle = xp.sqrt(-2 * xp.log(uniform[:half])), 2 * math.pi * uniform[half:]
+    radius = xp.sqrt(-2 * xp.log(uniform[:half]))
+    angle = 2 * math.pi * uniform[half:]
     return xp.concatenate((radius * xp.cos(angle), radius * xp.sin(angle)))[:size].reshape(shape)
 
 

@@ -37,7 +37,8 @@ CHUNK: Final = 2**20
 def forward(xp: Any, products: Products, cell: Cell, inputs: Inputs, training: bool) -> Trace:
     """z[t] = x[t] @ Wx + h[t-1] @ Wh + b + add[t], then a step of the cell. Keeps z and kept only in training."""
     T, N, _, H = inputs.sizes()
-    W, products = inputs.Wh, heads.products_with(products, inputs.Wh)
+    W = inputs.Wh
+    products = heads.products_with(products, inputs.Wh)
     if T != 1 and not isinstance(W, Int8Matrix):  # for one step the copy takes longer than the product
         W = xp.ascontiguousarray(W)
     if cell.pointwise and inputs.lengths is None:
@@ -47,7 +48,8 @@ def forward(xp: Any, products: Products, cell: Cell, inputs: Inputs, training: b
         pointwise_steps(xp, products, cell, W, h, backwards=inputs.reverse)
         return trace
 
-    length, idle = _steps_at_once(cell, T, N, H), _idle(xp, inputs)
+    length = _steps_at_once(cell, T, N, H)
+    idle = _idle(xp, inputs)
     trace = _allocate(xp, cell, inputs, T, N, length, training)
     x, add = (_masked(xp, operand, idle) for operand in (inputs.x, inputs.add))
     run = Run(
@@ -116,8 +118,10 @@ def through_time(
     that does not pass through z. The gradients of the cell's coefficients are added to `dparams`.
     """
     inputs = trace.inputs
-    (T, N, _, H), dtype = inputs.sizes(), inputs.x.dtype
-    WhT, products = heads.transposed(inputs.Wh), heads.products_with(products, inputs.Wh)
+    T, N, _, H = inputs.sizes()
+    dtype = inputs.x.dtype
+    WhT = heads.transposed(inputs.Wh)
+    products = heads.products_with(products, inputs.Wh)
     W = WhT if T == 1 else xp.ascontiguousarray(WhT)  # as in `forward`
     dz = xp.empty((T, N, cell.pre * H), dtype)
     backwards = not inputs.reverse
@@ -125,7 +129,8 @@ def through_time(
     if cell.pointwise and inputs.lengths is None:
         dh = None
         for steps in chunks:
-            (h,), dh_above = trace.after(steps), cut(dstates[0], steps)
+            (h,) = trace.after(steps)
+            dh_above = cut(dstates[0], steps)
             dh = pointwise_gradient_steps(xp, products, cell, W, h, dh_above, dz[steps], dh, backwards=backwards)
         return dz, (xp.zeros((N, H), dtype) if dh is None else dh,)
 
@@ -141,7 +146,9 @@ def through_time(
     )
     dstate = [xp.zeros((N, H), dtype) for _ in cell.states]  # the gradient of the states after the current step
     for steps in chunks:
-        z, kept, idle_of_chunk = blocks(cut(trace.z, steps), H), cut(trace.kept, steps), cut(idle, steps)
+        z = blocks(cut(trace.z, steps), H)
+        kept = cut(trace.kept, steps)
+        idle_of_chunk = cut(idle, steps)
         chunk = StepArrays(z, trace.before(steps), trace.after(steps), kept)
         if dparams:
             chunk = _masked_step(xp, chunk, idle_of_chunk)
@@ -195,7 +202,8 @@ def _dweights(
     grads: Sequence[Array],
 ) -> None:
     """Overwrite dWx, dWh, db.   dz (T · N, pre · H); dz_of_x: the blocks that x feeds, in the order of Wx's parts."""
-    inputs, (dWx, dWh, db) = trace.inputs, grads[:3]
+    inputs = trace.inputs
+    dWx, dWh, db = grads[:3]
     T, N, D, H = inputs.sizes()
     steps = slice(0, T)
     _weight_gradient(products, _masked(xp, inputs.x, idle).reshape(T * N, D), dz_of_x, dWx)
@@ -252,8 +260,10 @@ def _masked_step(xp: Any, at: StepArrays, idle: Any) -> StepArrays:
 
 def _allocate(xp: Any, cell: Cell, inputs: Inputs, T: int, N: int, length: int, training: bool) -> Trace:
     """A trace with the initial states. Arrays that are not kept after the run have room for `length` steps only."""
-    H, dtype = inputs.hidden_size(), inputs.x.dtype
-    states, slot = [], -1 if inputs.reverse else 0
+    H = inputs.hidden_size()
+    dtype = inputs.x.dtype
+    states = []
+    slot = -1 if inputs.reverse else 0
     for initial in inputs.initial:
         state = xp.empty((T + 1, N, H), dtype)
         state[slot] = 0 if initial is None else initial
@@ -307,7 +317,8 @@ def project_input(
     add   (steps, N, pre · H), or (N, pre · H), None for zeros
     z     (steps, N, pre · H), overwritten
     """
-    H, (steps, N, width) = inputs.hidden_size(), z.shape
+    H = inputs.hidden_size()
+    steps, N, width = z.shape
     rows = () if steps * N == 1 else (steps * N,)  # NumPy adds two vectors twice as fast as (1, n) and (n,)
     x, z = x.reshape(*rows, x.shape[-1]), z.reshape(*rows, width)
     from_x = segments(cell.from_x, cell.pre, H)

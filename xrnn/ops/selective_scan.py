@@ -131,7 +131,9 @@ def backward(xp: Any, inputs: ScanInputs, saved: Array, dy: Array | None, dlast:
     dy = xp.zeros((T, N, D), dtype) if dy is None else dy
     dr = dy if z is None else dy * silu(xp, z)  # the gradient of y before it is multiplied by silu(z)
     y, dv, ddelta = (xp.zeros((T, N, D), dtype) for _ in range(3))
-    dA, dB, dC = xp.zeros_like(A), xp.zeros(inputs.B.shape, dtype), xp.zeros(inputs.C.shape, dtype)
+    dA = xp.zeros_like(A)
+    dB = xp.zeros(inputs.B.shape, dtype)
+    dC = xp.zeros(inputs.C.shape, dtype)
     g = xp.zeros((N, D, K), dtype) if dlast is None else dlast.copy()
     for begin in reversed(range(0, T, CHUNK)):
         states = [saved[begin // CHUNK].swapaxes(1, 2)]
@@ -229,5 +231,6 @@ def _add(out: Array, t: int, values: Array) -> None:
     elif out.ndim == 3:
         out[t] = values.sum(axis=1)
     else:
-        (N, D, K), groups = values.shape, out.shape[2]
+        N, D, K = values.shape
+        groups = out.shape[2]
         out[t] = values.reshape(N, groups, D // groups, K).sum(axis=2)

@@ -26,7 +26,8 @@ def forward_steps(
     states   (steps + 1, N, H) each: before the first step, and after each step
     """
     H = states[0].shape[-1]
-    z_of_h, z = fed_by_h(cell, z, H), blocks(z, H)
+    z_of_h = fed_by_h(cell, z, H)
+    z = blocks(z, H)
     if len(z) == 1:  # the iterators below take as long to set up as a small step
         slots = [s[0] for s in states], [s[1] for s in states]
         before, after = slots[::-1] if backwards else slots
@@ -68,7 +69,10 @@ def gradient_steps(
 
     → the gradients of the states before the chunk.
     """
-    xp, W, products, H = run.xp, run.W, run.products, dafter[0].shape[1]
+    xp = run.xp
+    W = run.W
+    products = run.products
+    H = dafter[0].shape[1]
     at = StepArrays(chunk.z, chunk.before, chunk.after, chunk.kept)
     dz_blocks = blocks(dz, H)
     cell.prepare(run, at, dz_blocks)
@@ -109,7 +113,9 @@ def pointwise_steps(xp: Any, products: Products, cell: Cell, W: Array, h: Array,
     """h[t] = φ(z[t] + h[t-1] @ Wh).   h (T+1, N, H) holds z[t] in the place of h[t]."""
     if backwards:
         h = h[::-1]
-    before, activate, matmul_add = h[0], cell.activate, products.matmul_add
+    before = h[0]
+    activate = cell.activate
+    matmul_add = products.matmul_add
     for t in range(1, len(h)):  # an array's iterator ends by an internal IndexError, which is slow
         after = h[t]
         matmul_add(before, W, after)

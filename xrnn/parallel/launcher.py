@@ -85,7 +85,8 @@ def use_share_of_cpus(local: Any, in_place: Any) -> None:
     users = np.zeros(_CPUS, np.int32)  # the number of ranks that may run on each CPU
     users[cpus] = 1
     local.Allreduce(in_place, users)
-    rank, size = local.Get_rank(), local.Get_size()
+    rank = local.Get_rank()
+    size = local.Get_size()
     if size > 1 and (users[cpus] == size).all():
         first = rank * len(cpus) // size
         cpus = cpus[first : max(first + 1, (rank + 1) * len(cpus) // size)]

@@ -159,7 +159,8 @@ class _Notes:
     """Notes to rank 0: the number and the name of the operation in which a rank waits.   comm: for notes alone"""
 
     def __init__(self, comm: Any) -> None:
-        self._comm, self._rank = comm, comm.Get_rank()
+        self._comm = comm
+        self._rank = comm.Get_rank()
         self._last: dict[int, tuple[int, str]] = {}  # in rank 0: the last note of each rank
         self._sent: Any = None
 

@@ -55,7 +55,8 @@ def backward(
     dz[:, :, H : 2 * H] *= hs[:-1] - n
     dz_n *= 1 - u
     of_h = np.empty_like(dz)  # the gradient of h @ Wh + b_h: dz with dn·r instead of dn
-    dh_prev, direct = np.zeros((N, H), x.dtype), np.empty((N, H), x.dtype)
+    dh_prev = np.zeros((N, H), x.dtype)
+    direct = np.empty((N, H), x.dtype)
     for t in reversed(range(T)):
         dh_prev += dh[t]
         dn = dz_n[t]

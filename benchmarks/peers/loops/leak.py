@@ -38,7 +38,8 @@ def backward(
     dz = np.multiply(ys, ys)
     np.subtract(1, dz, out=dz)
     dz *= LEAK
-    dh_prev, past = np.zeros((N, H), x.dtype), np.empty((N, H), x.dtype)
+    dh_prev = np.zeros((N, H), x.dtype)
+    past = np.empty((N, H), x.dtype)
     for t in reversed(range(T)):
         dh_prev += dh[t]
         dz[t] *= dh_prev

@@ -69,7 +69,9 @@ class GRUResetBeforeCell(Cell):
         return half(xp, dtype)
 
     def recur(self, run: Run, at: StepArrays) -> None:
-        (h,), (r, u, n), Wh = at.before, at.z, run.W
+        (h,) = at.before
+        r, u, n = at.z
+        Wh = run.W
         H = len(Wh)
         gates = h @ Wh[:, : 2 * H]
         r += gates[:, :H]
@@ -100,7 +102,8 @@ class GRUResetBeforeCell(Cell):
 
     def recur_gradient(self, run: Run, at: StepArrays, dz: Array, dh: Array) -> None:
         """d(r·h) = dz₂ @ Wh_nᵀ;  dz₀ = d(r·h) · prepared dz₀;  dh += d(r·h) · r + (dz₀, dz₁) @ (Wh_r, Wh_u)ᵀ."""
-        WhT, H = run.W, dh.shape[1]
+        WhT = run.W
+        H = dh.shape[1]
         drh = dz[2] @ WhT[2 * H :]
         dz[0] *= drh
         drh *= at.z[0]

@@ -34,7 +34,8 @@ class LSTMCell(Cell):
     def step(self, run: Run, at: StepArrays) -> None:
         xp = run.xp
         (_, c), (h_next, c_next) = at.before, at.after
-        z, (scale, shift) = at.z, run.constants
+        z = at.z
+        scale, shift = run.constants
         i, f, g, o = z[0], z[1], z[2], z[3]
         z *= scale  # σ(z) = tanh(z / 2) / 2 + 1/2: one tanh for all gates
         xp.tanh(z, out=z)

@@ -30,7 +30,11 @@ class _MinimalCell(Cell):
         self.candidate: Candidate = candidate
 
     def step(self, run: Run, at: StepArrays) -> None:
-        xp, (h,), (h_next,), w, y = run.xp, at.before, at.after, at.z[0], at.z[-1]
+        xp = run.xp
+        (h,) = at.before
+        (h_next,) = at.after
+        w = at.z[0]
+        y = at.z[-1]
         self.weigh(xp, at.z)
         if self.candidate == "positive":
             _make_positive(xp, y)
@@ -44,7 +48,10 @@ class _MinimalCell(Cell):
 
     def prepare(self, run: Run, at: StepArrays, dz: Array) -> None:
         """dz of v = w · g'(v), and dz₀ = w · (y - h), from which `prepare_gates` makes dz of the gates."""
-        xp, (h,), w, y = run.xp, at.before, at.z[:, 0], at.z[:, -1]
+        xp = run.xp
+        (h,) = at.before
+        w = at.z[:, 0]
+        y = at.z[:, -1]
         xp.subtract(y, h, out=dz[:, 0])
         dz[:, 0] *= w
         dy = dz[:, -1]

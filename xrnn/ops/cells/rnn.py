@@ -72,7 +72,8 @@ class LeakyRNNCell(Cell):
     kernel_name = property(lambda cell: f"leaky_{cell.nonlinearity}")
 
     def __init__(self, leak: float | Array, nonlinearity: Nonlinearity = "tanh") -> None:
-        self.leak, self.rest = leak, 1 - leak
+        self.leak = leak
+        self.rest = 1 - leak
         self.nonlinearity: Nonlinearity = nonlinearity
         self.elman = RNNCell(nonlinearity)
 

@@ -49,7 +49,8 @@ class SLSTMCell(Cell):
 
     def step(self, run: Run, at: StepArrays) -> None:
         """z becomes log i - log f - m, ∂(log f)/∂z₁, g, o."""
-        xp, (log_i, f, g, o) = run.xp, at.z
+        xp = run.xp
+        log_i, f, g, o = at.z
         (_, c, n, m), (h_next, c_next, n_next, m_next) = at.before, at.after
         log_past = self._log_forget(xp, f)
         log_past += m
@@ -80,7 +81,9 @@ class SLSTMCell(Cell):
 
     def prepare(self, run: Run, at: StepArrays, dz: Array) -> None:
         """dz = (i', f' · ∂(log f)/∂z₁, i' · (1 - g²), h' · (1 - o)),  prepared = (f', o / n', h' / n')."""
-        xp, n, (h_next, _, n_next, _) = run.xp, at.before[2], at.after
+        xp = run.xp
+        n = at.before[2]
+        h_next, _, n_next, _ = at.after
         i, f = _scaled_gates(xp, at.z[:, 0], n)
         g, o = at.z[:, 2], at.z[:, 3]
         di, df, dg, do = (dz[:, block] for block in range(4))
@@ -99,7 +102,9 @@ class SLSTMCell(Cell):
 
         dc = f' · dc',  dn = f' · dn',  dm = 0.
         """
-        xp, (_, c, n, _), (dh, dc, dn, _) = run.xp, at.before, dafter
+        xp = run.xp
+        _, c, n, _ = at.before
+        dh, dc, dn, _ = dafter
         f, into_c, into_n = at.prepared
         into_c *= dh
         dc += into_c
@@ -116,7 +121,9 @@ class SLSTMCell(Cell):
 
 def _scaled_gates(xp: Any, d: Array, n: Array) -> tuple[Array, Array]:
     """i' = exp(log i - m') and f' = exp(log f + m - m'), from d = log i - log f - m."""
-    fresh, i, f = n == 0, xp.minimum(d, 0), -d
+    fresh = n == 0
+    i = xp.minimum(d, 0)
+    f = -d
     xp.minimum(f, xp.where(fresh, d.dtype.type(_LARGEST), xp.zeros_like(d)), out=f)
     xp.copyto(i, 0, where=fresh)
     return xp.exp(i), xp.exp(f)
