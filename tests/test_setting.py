@@ -1,4 +1,4 @@
-"""Blocks that select a precision, a backend or the fused forms, in generators and in other contexts."""
+"""Blocks of settings (precision, backend, fused forms, checks of weights), in generators and in other contexts."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ import pytest
 
 from tests import standin
 from tests.fresh import output_of, run_python
-from xrnn import get_backend, set_backend, set_precision, use_backend, use_fused, use_precision
+from xrnn import get_backend, set_backend, set_precision, use_backend, use_fused, use_precision, use_weight_checks
 from xrnn.arrays.select import backend_of
 from xrnn.backend import fused_forms
 from xrnn.precision import Precision, precision
+from xrnn.weight_checks import weight_checks
 
 
 class Case(NamedTuple):
@@ -28,12 +29,14 @@ class Case(NamedTuple):
     values: tuple[Any, Any]
 
 
-@pytest.fixture(params=["precision", "fused", "backend"])
+@pytest.fixture(params=["precision", "fused", "weight checks", "backend"])
 def case(request: pytest.FixtureRequest) -> Case:
     if request.param == "precision":
         return Case(use_precision, lambda: precision().name, ("bfloat16", "tf32"))
     if request.param == "fused":
         return Case(use_fused, lambda: fused_forms().enabled, (not fused_forms().enabled, fused_forms().enabled))
+    if request.param == "weight checks":
+        return Case(use_weight_checks, lambda: weight_checks().enabled, (True, False))
     return Case(use_backend, get_backend, (backend_of(standin.zeros(1)), get_backend("numpy")))
 
 
@@ -173,6 +176,11 @@ def test_the_environment_at_the_start_of_a_process(environment: dict[str, str], 
 @pytest.mark.parametrize(
     ("name", "value", "line"),
     [
+        (
+            "XRNN_CHECK_WEIGHTS",
+            "yes",
+            "XRNN_CHECK_WEIGHTS is 'yes': expected 1 to compare weights in backward, or 0; set one of them",
+        ),
         ("XRNN_FUSED", "false", "XRNN_FUSED is 'false': expected 0 for the plain forms, or 1; set one of them"),
         (
             "XRNN_PRECISION",

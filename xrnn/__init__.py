@@ -65,6 +65,7 @@ from xrnn.precision import set_precision, use_precision
 from xrnn.sequences import Directed, batches, last, last_gradient, pad
 from xrnn.threads import share_threads
 from xrnn.typing import Array, DType, HostArray, Lengths, StreamState, SupportsDLPack
+from xrnn.weight_checks import use_weight_checks
 
 # Names whose modules are imported at their first use, so that `import xrnn` does not import the modules' dependencies.
 _AT_FIRST_USE = {
@@ -207,6 +208,7 @@ __all__ = [
     "use_backend",
     "use_fused",
     "use_precision",
+    "use_weight_checks",
     "warm_up",
     "xp",
 ]

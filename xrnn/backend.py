@@ -30,6 +30,7 @@ from xrnn.precision import check_environment
 from xrnn.precision import precision as precision
 from xrnn.setting import Setting, within
 from xrnn.typing import Array, ArrayIfNeeded, HostArray
+from xrnn.weight_checks import check_setting
 
 Operation: TypeAlias = Literal[
     "matmul_add",
@@ -154,6 +155,7 @@ class Backend:
         if _SETTING not in ("0", "1"):  # raised here, not on import, so that commands can report it in one line
             raise ValueError(f"XRNN_FUSED is {_SETTING!r}: expected 0 for the plain forms, or 1; set one of them")
         check_environment()
+        check_setting()
         self.xp: Any = xp
         self._products = Products(self.xp.ndarray.dot, self.xp.matmul, self.matmul_add)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from typing import Any, NoReturn, Self
 
 import numpy as np
@@ -13,6 +14,7 @@ from xrnn.checks import check_bool, check_float, check_place, dtype_of, is_read_
 from xrnn.messages import cast_hint, kind_of
 from xrnn.sharing import users_of
 from xrnn.typing import Array
+from xrnn.weight_checks import count_changed, weight_checks
 
 
 def unchangeable(array: Array) -> Array:
@@ -218,6 +220,24 @@ class Layer:
 
     def _cached(self, cache: Any) -> Any:
         return given_or_last(cache, self.cache, self._cache_type, self._forward_arguments)
+
+    def _weights_for_checks(self) -> Sequence[Array] | None:
+        """Copies of the weights for `_check_unchanged`; None without `use_weight_checks`."""
+        if not weight_checks().enabled:
+            return None
+        with self.backend.device_of(self.params[0]):
+            return [param.copy() for param in self.params]
+
+    def _check_unchanged(self, weights: Sequence[Array]) -> None:
+        """Raise RuntimeError if a parameter differs from its copy in `weights`, which the forward made."""
+        for name, before, now in zip(self.names, weights, self.params, strict=True):
+            with self.backend.device_of(now):
+                changed = count_changed(before, now)
+            if changed:
+                raise RuntimeError(
+                    f"{name} of this {self!r} has changed in {changed:,} of {now.size:,} values since that forward: "
+                    "expected the weights it ran with; call backward before the change, or forward again"
+                )
 
     def _refuse_changed(self, updates: int) -> NoReturn:
         """Report that the weights changed between a forward and its backward. `updates` is the count at the forward."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -22,6 +23,7 @@ class Cache(NamedTuple):
     scale: Array  # 1 / √(variance + ε), (..., 1)
     gamma: Array
     updates: int  # the layer's count at the forward
+    weights: Sequence[Array] | None  # copies for `use_weight_checks`
     padded: bool  # whether the forward had lengths: x may then hold NaN past the end of a row
 
 
@@ -91,7 +93,8 @@ class LayerNorm(Layer):
             scale = ((normalized * normalized).mean(axis=-1, keepdims=True) + self.eps) ** -0.5
             normalized *= scale
             if training:
-                self.cache = Cache(normalized, scale, gamma, self.updates, padded)
+                weights = self._weights_for_checks()
+                self.cache = Cache(normalized, scale, gamma, self.updates, weights, padded)
             return normalized * gamma + beta
 
     def backward(self, dy: Array, *, cache: Cache | None = None, needs_dx: bool = True) -> ArrayIfNeeded:
@@ -104,9 +107,11 @@ class LayerNorm(Layer):
         replaced since.
         """
         needs_dx = check_bool("needs_dx", needs_dx)
-        n, scale, gamma, updates, padded = self._cached(cache)
+        n, scale, gamma, updates, weights, padded = self._cached(cache)
         if updates != self.updates or gamma is not self.params[0]:
             self._refuse_changed(updates)
+        if weights is not None:
+            self._check_unchanged(weights)
         self._check("dy", dy, n.shape, "the shape of what the last forward returned")
         dgamma, dbeta = self.grads
         xp = self.backend.xp

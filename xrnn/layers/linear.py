@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple, Self
 
 import numpy as np
@@ -21,6 +22,7 @@ class Cache(NamedTuple):
     x: Array
     W: Array
     updates: int  # the layer's count at the forward
+    weights: Sequence[Array] | None  # copies for `use_weight_checks`
 
 
 class Linear(Layer):
@@ -66,7 +68,7 @@ class Linear(Layer):
     def forward(self, x: Array) -> Array:
         """x (..., D) → y (..., C); keeps x for `backward`."""
         y = self(x)
-        self.cache = Cache(x, self.params[0], self.updates)
+        self.cache = Cache(x, self.params[0], self.updates, self._weights_for_checks())
         return y
 
     def backward(self, dy: Array, *, cache: Cache | None = None, needs_dx: bool = True) -> ArrayIfNeeded:
@@ -79,9 +81,11 @@ class Linear(Layer):
         replaced since.
         """
         needs_dx = check_bool("needs_dx", needs_dx)
-        x, W, updates = self._cached(cache)
+        x, W, updates, weights = self._cached(cache)
         if updates != self.updates or W is not self.params[0]:
             self._refuse_changed(updates)
+        if weights is not None:
+            self._check_unchanged(weights)
         (D, C), (dW, db) = W.shape, self.grads
         self._check("dy", dy, (*x.shape[:-1], C), "the shape of what the last forward returned")
         rows = math.prod(x.shape[:-1])

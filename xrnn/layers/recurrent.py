@@ -22,6 +22,7 @@ from xrnn.ops.inputs import Inputs, Trace
 from xrnn.ops.int8 import Int8Matrix
 from xrnn.ops.random import Draws
 from xrnn.typing import Array, ArrayIfNeeded, DType, Lengths, StreamState
+from xrnn.weight_checks import weight_checks
 
 State: TypeAlias = tuple[Array, ...]  # (N, H) for each state of the cell
 
@@ -32,6 +33,7 @@ class Cache(Trace):
 
     cell: Cell
     updates: int  # the number of updates of the layer's weights when the forward ran
+    weights: Sequence[Array] | None  # copies for `use_weight_checks`
 
 
 class RecurrentLayer(Layer):
@@ -266,7 +268,9 @@ class RecurrentLayer(Layer):
             failure = error
         else:
             if training:
-                self.cache = Cache(inputs, states, z, kept, self.cell, self.updates)
+                # A call of the method takes 2 % of a step of a small layer.
+                weights = self._weights_for_checks() if weight_checks().enabled else None
+                self.cache = Cache(inputs, states, z, kept, self.cell, self.updates, weights)
                 self.forward_calls += self.cell.draws
             return states
         # This is outside `except`, so that the error is not chained to the error of the backend.
@@ -333,6 +337,8 @@ class RecurrentLayer(Layer):
             or (len(p) > 3 and any(map(operator.is_not, inputs.own, p[3:])))
         ):
             self._refuse_changed(cache.updates)
+        if cache.weights is not None:
+            self._check_unchanged(cache.weights)
 
     # ---- the interface for Stack and Bidirectional: the same arguments and results for every cell ----
 

@@ -29,6 +29,7 @@ class Cache:
     one_step: bool  # x was (N, D)
     params: tuple[Array, ...]
     updates: int
+    weights: Sequence[Array] | None  # copies for `use_weight_checks`
 
 
 class StateSpaceLayer(Layer):
@@ -126,6 +127,8 @@ class StateSpaceLayer(Layer):
         c: Cache = self._cached(cache)
         if c.updates != self.updates or any(map(operator.is_not, c.params, self.params)):
             self._refuse_changed(c.updates)
+        if c.weights is not None:
+            self._check_unchanged(c.weights)
         T, N, _ = c.x.shape
         shape = (N, self.output_size) if c.one_step else (T, N, self.output_size)
         self._check("dh", dh, shape, "the shape of what the last forward returned")
@@ -150,7 +153,8 @@ class StateSpaceLayer(Layer):
                 x = xp.where((xp.arange(len(x))[:, None] < lengths)[:, :, None], x, xp.zeros((), x.dtype))
             h, after, kept = self._forward(x, before, lengths, training)
         if training:
-            self.cache = Cache(x, lengths, kept, one_step, tuple(self.params), self.updates)
+            weights = self._weights_for_checks()
+            self.cache = Cache(x, lengths, kept, one_step, tuple(self.params), self.updates, weights)
         shape = (*x.shape[1 if one_step else 0 : 2], self.output_size)
         return h.reshape(shape), after
 
