@@ -127,7 +127,7 @@ def test_weights_that_8_bits_cannot_hold_run_in_pytorch(fallbacks: Fallbacks) ->
     double, infinite = nn.GRU(3, 4).double(), nn.GRU(3, 4)
     with torch.no_grad():
         infinite.weight_hh_l0[0, 0] = float("inf")
-    for module, why in ((double, "made of float32 weights"), (infinite, "NaN or infinite")):
+    for module, why in ((double, "made of float32 or bfloat16 weights"), (infinite, "NaN or infinite")):
         (says,) = xrnn.torch.accelerate(module, int8=True).values()
         assert says.startswith("PyTorch: ")
         assert why in says

@@ -5,10 +5,12 @@ from __future__ import annotations
 import gc
 import weakref
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
 import torch
+from torch import nn
 from torch.autograd import forward_ad
 from torch.nn.utils.rnn import pack_padded_sequence
 from torch.utils.flop_counter import FlopCounterMode
@@ -80,6 +82,32 @@ def test_fallbacks_are_counted_and_logged_once(fallbacks: Fallbacks, caplog: pyt
     assert warned == [f"GRU runs in PyTorch: {why}" for why in (casts, watched, casts)]
     assert xrnn.torch.explain(ours) == {"": f"kernels; ran in PyTorch: {casts} (3 times); {watched} (1 times)"}
     fallbacks.take()
+
+
+def test_counts_begin_again_when_the_module_runs_in_another_way(
+    fallbacks: Fallbacks, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Counts of an earlier state would look like new ones, and hide the warning of the first new one."""
+    model = nn.Sequential(accelerated("GRU", 3, 4))
+    casts = "autocast is on, to another dtype than bfloat16 or on another device than the CPU"
+
+    def change_after_a_fallback(change: Callable[[Any], Any]) -> dict[str, str]:
+        with torch.no_grad():
+            autocast(model[0])
+        assert xrnn.torch.explain(model)["0"].endswith(f"; ran in PyTorch: {casts} (1 times)")
+        assert fallbacks.take() == [f"GRU runs in PyTorch: {casts}"]
+        change(model)
+        return xrnn.torch.explain(model)
+
+    first = "call xrnn.torch.accelerate(model) first"
+    assert change_after_a_fallback(partial(xrnn.torch.accelerate, freeze=True)) == {"0": "kernels, frozen"}
+    assert change_after_a_fallback(partial(xrnn.torch.accelerate, int8=True)) == {"0": "kernels, int8"}
+    assert change_after_a_fallback(xrnn.torch.accelerate) == {"0": "kernels"}
+    assert change_after_a_fallback(xrnn.torch.restore) == {"0": f"PyTorch: {first}"}
+    xrnn.torch.accelerate(model)
+    says = {"0": f"kernels; ran in PyTorch: {casts} (1 times)"}
+    assert change_after_a_fallback(xrnn.torch.accelerate) == says  # the same options change nothing
+    assert [record.levelname for record in caplog.records].count("WARNING") == 5
 
 
 def test_a_call_that_ran_in_pytorch_keeps_nothing_in_memory(fallbacks: Fallbacks) -> None:

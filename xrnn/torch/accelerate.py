@@ -12,7 +12,7 @@ from torch.nn.utils import parametrize
 from xrnn.backend import fused_forms
 from xrnn.backends.numpy.info import bfloat16_obstacle
 from xrnn.torch.bfloat16 import precision_in_use
-from xrnn.torch.fallbacks import counted
+from xrnn.torch.fallbacks import counted, forget
 from xrnn.torch.forward import PYTORCH_FORWARDS
 from xrnn.torch.methods import bind, is_bound, unbind
 from xrnn.torch.mixers import check_mixer, is_mixer
@@ -36,7 +36,8 @@ def accelerate(model: nn.Module, *, freeze: bool = False, int8: bool = False) ->
 
     freeze   for inference: keep the weights in the layout of the kernels, so that a call does not make it. Parameters
              stay, and take their memory
-    int8     for inference: with weights of 8 bits, as `xrnn.quantize` makes them; freezes too. Float32 on the CPU only
+    int8     for inference: with weights of 8 bits, as `xrnn.quantize` makes them, of float32 or bfloat16 weights on the
+             CPU; freezes too
 
     The result says where each recurrent module now runs. A second call with the same options changes nothing and
     returns the same; a call without `freeze` and `int8` makes the modules trainable again.
@@ -69,6 +70,7 @@ def _set_inference(module: nn.Module, inference: str | None) -> None:
     if vars(module).get(INFERENCE) != inference:
         vars(module).pop(INFERENCE, None)
         drop_wrapped(module)
+        forget(module)
     if inference:
         vars(module)[INFERENCE] = inference
 
@@ -93,7 +95,8 @@ def explain(model: nn.Module) -> dict[str, str]:
     With XRNN_FUSED=0 or `use_fused(False)`, the answer is "xrnn's plain form: " and the reason. It also
     depends on the module, its weights and the current mode (autocast, tracing, …). A single call may still run in
     PyTorch, for example because of the dtype of its input. The answer then lists the number of such calls by reason,
-    and the logger `xrnn.torch` gives each reason once, at level WARNING.
+    and the logger `xrnn.torch` gives each reason once, at level WARNING. The numbers begin at 0 again when `accelerate`
+    with other options, or `restore`, changes where the module runs.
 
     Raises TypeError if `model` is not a module.
     """

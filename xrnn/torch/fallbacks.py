@@ -29,6 +29,11 @@ def share(module: Any, replica: Any) -> None:
     _reasons[replica] = reasons_of(module)
 
 
+def forget(module: Any) -> None:
+    """Count from zero again: the module now runs in another way."""
+    reasons_of(module).clear()  # the same object, which the directions and the replicas of the module hold
+
+
 def count(reasons: Reasons, what: str, why: Unsupported) -> None:
     """Count a call or a gradient, and log it: at level WARNING the first time for this reason, then at DEBUG.
 

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from torch import nn
 
-from xrnn.torch.fallbacks import share
+from xrnn.torch.fallbacks import forget, share
 from xrnn.torch.forward import run
 from xrnn.torch.mixers import is_mixer, run_mixer
 from xrnn.torch.weights import INFERENCE, drop_wrapped
@@ -111,6 +111,7 @@ def unbind(module: nn.Module) -> None:
         vars(module).pop(name, None)
     vars(module).pop(INFERENCE, None)
     drop_wrapped(module)
+    forget(module)
 
 
 def _without_methods(attributes: dict[str, Any]) -> dict[str, Any]:

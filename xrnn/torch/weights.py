@@ -199,7 +199,7 @@ def _versions_of(weights: list[Tensor]) -> list[int]:
 def _check_int8(directions: list[Direction], dtype: torch.dtype) -> None:
     """Raises Unsupported unless the weights can be quantized, as `xrnn.quantize`."""
     if dtype is not torch.float32 or directions[0].memory.backend.name != "numpy":
-        raise Unsupported("weights of 8 bits are made of float32 weights on the CPU only")
+        raise Unsupported("weights of 8 bits are made of float32 or bfloat16 weights on the CPU only")
     for direction in directions:
         if direction.Wh.ndim != 2 or max(len(direction.Wx), len(direction.Wh)) > LARGEST:
             raise Unsupported("weights of 8 bits have no heads, and at most 65,536 inputs and units")
