@@ -30,10 +30,10 @@ def classify(*arguments: str) -> int:
     return main(["classify", *TINY_OPTIONS, *arguments, "--out", "c", "--overwrite"])
 
 
-def lines(capsys: Capture, *arguments: str) -> list[list[str]]:
+def lines(capsys: Capture, *arguments: str, model: str = "c") -> list[list[str]]:
     """The label, its probability and the name, if there is one, of each row that `xrnn predict` prints."""
     capsys.readouterr()
-    assert main(["predict", "c", *arguments]) == 0
+    assert main(["predict", model, *arguments]) == 0
     rows = [*csv.DictReader(io.StringIO(capsys.readouterr().out))]
     return [[row[name] for name in ("label", "probability", "name") if name in row] for row in rows]
 
@@ -125,10 +125,42 @@ def test_labels_and_names_are_printed_with_escapes(capsys: Capture) -> None:
     failed(capsys, "classify", "waves", "--out", "d")  # and is printable
 
 
+def test_groups_of_a_table_and_of_folders(capsys: Capture) -> None:
+    """The column of groups is no channel, in training and in `predict`, and may be absent there."""
+    rng = np.random.default_rng(0)
+    values = {f"{m}{i}": (rng.normal(size=(9, 2)) + 3 * (m < "u")) for m in "rstuvw" for i in range(3)}
+    rows = [
+        f"{name},{name[0]},{'good' if name < 'u' else 'worn'},{x},{y}" for name, of in values.items() for x, y in of
+    ]
+    Path("t.csv").write_text("\n".join(["id,machine,state,x,y", *rows]) + "\n")
+    named = ["--id", "id", "--label", "state", "--group", "machine", "--json"]
+    assert main(["classify", "t.csv", *named, "--out", "c"]) == 0
+    of_table = json.loads(capsys.readouterr().out)
+    assert len({name.split()[-1][0] for name in of_table["held_out"]}) == 2
+    for name, of in values.items():
+        folder = Path("rec", "good" if name < "u" else "worn", name[0])
+        folder.mkdir(parents=True, exist_ok=True)
+        rows = [f"{x},{y}" for x, y in of]
+        (folder / f"{name}.csv").write_text("\n".join(["x,y", *rows]) + "\n")
+    assert main(["classify", "rec", "--out", "d"]) == 0
+    out = capsys.readouterr().out
+    assert (
+        "series: 12 to train on, 6 to test on, held out; 4 and 2 groups, which stay together; 2 channels (x, y)" in out
+    )
+    assert "all series, each left out with its group in one of five parts: accuracy" in out
+    predicted = lines(capsys, "t.csv")
+    without = [",".join((cells := row.split(","))[:1] + cells[3:]) for row in Path("t.csv").read_text().splitlines()]
+    Path("u.csv").write_text("\n".join(without) + "\n")
+    assert [each[:2] for each in predicted] == [each[:2] for each in lines(capsys, "u.csv")]
+    assert len(predicted) == 18
+    assert len(lines(capsys, "rec", model="d")) == 18
+
+
 def test_the_report_shows_a_rare_label_that_is_never_predicted() -> None:
     classifier: Any = SimpleNamespace(classes_=np.array(["quick", "slow"]))
     truth = np.array(["slow"] * 19 + ["quick"])
-    lines, results, _ = report_labels(classifier, truth, np.array(["slow"] * 20), truth)
+    test = [Series(np.zeros((1, 1)), each, "") for each in truth.tolist()]
+    lines, results, _ = report_labels(classifier, test, np.array(["slow"] * 20), truth)
     assert results == {
         "accuracy": 0.95,
         "balanced_accuracy": 0.5,

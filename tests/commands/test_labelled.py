@@ -15,7 +15,7 @@ from tests.series.waves import waves, write_csv, write_folder, write_ts
 from xrnn.commands.labelled import read_series
 from xrnn.commands.options import TableOptions
 from xrnn.series.errors import DataError
-from xrnn.series.labelled.base import classes_of
+from xrnn.series.labelled.splits import classes_of
 from xrnn.series.one_series import Series
 
 pytestmark = pytest.mark.usefixtures("workdir")
@@ -130,6 +130,43 @@ def test_a_test_on_the_training_series_is_refused() -> None:
             read([train, Path(name)])
     some = write_ts(Path("some.ts"), [*waves(8)[:7], *waves(1, 1)])
     assert len(read([train, some])[1]) == 8
+
+
+def machines(path: str, names: str = "stuvwxyz") -> Path:
+    """A table with three recordings of each machine; the first half of the machines is good."""
+    rows = [
+        f"{m}{i},{m},{'good' if m < 'w' else 'worn'},{np.sin(i + t):.3f},{t % 2}"
+        for m in names
+        for i in range(3)
+        for t in range(5)
+    ]
+    Path(path).write_text("\n".join(["id,machine,state,x,y", *rows]) + "\n")
+    return Path(path)
+
+
+def test_series_of_one_group_are_held_out_together(capsys: pytest.CaptureFixture[str]) -> None:
+    path = machines("t.csv")
+    table: dict[str, Any] = {"id": "id", "label": "state", "group": "machine"}
+    train, test, about = read([path], **table)
+    assert about == (
+        "series: 18 to train on, 6 to test on, held out; 6 and 2 groups, which stay together; 2 channels (x, y), "
+        "5 steps"
+    )
+    assert not {each.group for each in train} & {each.group for each in test}
+    assert {each.label for each in test} == {"good", "worn"}
+    assert capsys.readouterr().err == ""
+    other = Path("u.csv")
+    other.write_text(machines("u.csv", "sz").read_text().replace("z", "q").replace("0.", "1."))
+    *_, about = read([path, other], **table)
+    assert about.startswith("series: 24 to train on, 6 to test on; 8 groups, which stay together; 2 channels")
+    assert capsys.readouterr().err == (
+        "1 group of TEST is in TRAIN too (s): the score may be too high for new groups; leave TEST out to hold out "
+        "groups\n"
+    )
+    with one_line(DataError, "v.csv has too few groups to hold out some; add groups, so that a label has two"):
+        read([machines("v.csv", "sz")], **table)
+    with one_line(DataError, "t.csv, state good has the groups s and t; correct the column, or give id"):
+        read([path], **table | {"id": "state", "skip_columns": "id"})
 
 
 def test_series_without_a_label_get_one_line() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -98,6 +99,26 @@ def test_each_of_few_series_is_tested_by_a_model_that_left_it_out(monkeypatch: p
     assert one.argmax() == left[0].p[0].argmax()
     monkeypatch.setattr(trust, "_FEW_IN_ALL", 21)
     assert trust.in_parts(classifier, series) is None
+
+
+def test_series_of_a_group_that_are_wrong_together_make_the_score_less_sure() -> None:
+    labels = "a" * 10 + "b" * 10
+    wrong_together = answers(labels, "a" * 15 + "b" * 5)
+    alone = report(wrong_together, None)[1]["standard_error"]
+    assert alone == standard_error(15, 20)
+    groups = [replace(each, group=i // 5) for i, each in enumerate(wrong_together.series)]
+    together = wrong_together._replace(series=groups)
+    error = report(together, None)[1]["standard_error"]
+    # of the means of four groups: 1, 1, 0 and 1
+    assert error == pytest.approx(np.std([1, 1, 0, 1], ddof=1) / 2)
+    lines, results = report(together, together._replace(parts=2, untested=3))
+    assert lines[0] == (
+        "20 of 23 series, each left out with its group in one of two parts: accuracy 0.750 (15 of 20), standard error "
+        "0.25"
+    )
+    assert lines[1] == "no test is possible for 3 series: no other group has their label"
+    assert not results["largest_label"]["is_clear"]
+    assert report(wrong_together, None)[1]["largest_label"]["is_clear"]
 
 
 @pytest.mark.usefixtures("workdir", "blank_pictures")

@@ -10,8 +10,10 @@ import numpy as np
 from xrnn.commands.labelled import Report, TestArgument, TrainArgument, train_and_test
 from xrnn.commands.options import BackendOption, RunOptions, TableOptions, with_options
 from xrnn.commands.output import Results, Run, escaped, in_picture, table
-from xrnn.commands.trust import FEW, standard_error
+from xrnn.commands.trust import FEW, error_of_units
 from xrnn.series import Classifier
+from xrnn.series.labelled.splits import units_of
+from xrnn.series.one_series import Series
 from xrnn.typing import HostArray
 
 _MOST_NAMES: Final = 30  # with more labels, the names and counts would overlap in the picture, and are left out
@@ -35,7 +37,15 @@ def classify(
     return train_and_test(classifier, (train, test), table, backend, run, report_labels)
 
 
-def report_labels(classifier: Classifier, truth: HostArray, predicted: HostArray, baseline: HostArray | None) -> Report:
+def report_labels(
+    classifier: Classifier, test: Sequence[Series], predicted: HostArray, baseline: HostArray | None
+) -> Report:
+    """The scores, the same for JSON, and the picture.
+
+    test        series with their labels;   predicted   (n,): the labels of the model
+    baseline    (n,): those of another kind of model, if it was trained
+    """
+    truth = np.array([each.label for each in test])
     names: list[str] = classifier.classes_.tolist()
     counts = np.zeros((len(names), len(names)), np.int64)  # [i, j]: series with label i that were predicted as j
     for true, label in zip(truth.tolist(), predicted.tolist(), strict=True):
@@ -50,7 +60,8 @@ def report_labels(classifier: Classifier, truth: HostArray, predicted: HostArray
         "macro_f1": float(np.nanmean(f1)),
         "right": correct,
     }
-    few = f", standard error {standard_error(correct, n):.2f}" if n < FEW else ""
+    error = error_of_units((predicted == truth).tolist(), units_of(test))
+    few = f", standard error {error:.2f}" if len(units_of(test)) < FEW else ""
     lines = [f"accuracy: {_share(correct, n)}{few}"]
     if baseline is not None:
         hits = int((baseline == truth).sum())

@@ -20,7 +20,8 @@ from xrnn.files import printable, quoted
 from xrnn.info import selection_lines
 from xrnn.series import Classifier, Regressor
 from xrnn.series.errors import DataError, param
-from xrnn.series.labelled.base import TEST, channels_like_times, classes_of, hold_out, steady
+from xrnn.series.labelled.base import channels_like_times, steady
+from xrnn.series.labelled.splits import TEST, classes_of, hold_out, units_of
 from xrnn.series.one_series import LARGEST, Series, check_channels
 from xrnn.series.reading.files import read_path
 from xrnn.series.reading.numbers import as_number
@@ -33,8 +34,8 @@ TrainArgument = Annotated[
     argument(
         "TRAIN",
         "Series to train on: a .ts file, a table (.csv, .txt, .xlsx, .parquet) with --id and --label, or a folder that "
-        "has a folder of tables and .npy files for each label or number. Default of classify: JapaneseVowels, from the "
-        "package aeon.",
+        "has a folder of tables and .npy files for each label or number, which may be in folders of groups in turn. "
+        "Default of classify: JapaneseVowels, from the package aeon.",
     ),
 ]
 TestArgument = Annotated[Path | None, argument("TEST", "Series to test on. Default: a quarter of TRAIN.")]
@@ -49,12 +50,12 @@ def train_and_test(
     table: TableOptions,
     backend: str | None,
     run: Run,
-    report: Callable[[Any, HostArray, HostArray, HostArray | None], Report],
+    report: Callable[[Any, Sequence[Series], HostArray, HostArray | None], Report],
 ) -> int:
     """Train on TRAIN, save, and test on TEST → the exit status.
 
     paths    TRAIN and TEST
-    report   a function of the estimator, the targets of TEST, the predictions, and those of the baseline, if it ran
+    report   a function of the estimator, the series of TEST, the predictions, and those of the baseline, if it ran
     """
     selection, numbers = selected(backend), isinstance(estimator, Regressor)
     train, test, about = read_series(paths, table, estimator.check_params().seed, numbers=numbers)
@@ -70,7 +71,7 @@ def train_and_test(
     predicted, baseline, advice = estimator.predict(test), None, ""
     if estimator.model_ != _BASELINE and not estimator.compared_:
         baseline = type(estimator)(model=_BASELINE, seed=estimator.seed).fit(train, labels).predict(test)
-    lines, results, draw = report(estimator, truth, predicted, baseline)
+    lines, results, draw = report(estimator, test, predicted, baseline)
     run.say(*lines)
     if isinstance(estimator, Classifier):
         is_held_out = sum(map(bool, paths)) == 1
@@ -98,8 +99,8 @@ def read_series(
 ) -> tuple[list[Series], list[Series], str]:
     """The series to train on and to test on, with the same channels, and a line about them.
 
-    Without TRAIN, they are the series of JapaneseVowels. Without TEST, a quarter of each group of series is held out
-    and tested on: a group has one label, or all series to regress on. The seed decides which series.
+    Without TRAIN, they are the series of JapaneseVowels. Without TEST, a quarter of the series of each label, or of all
+    series to regress on, is held out and tested on. Series of one group stay together. The seed decides which series.
 
     paths     TRAIN and TEST
     numbers   False: the labels are text
@@ -114,17 +115,23 @@ def read_series(
     if like_times := channels_like_times(train):
         to_stderr(f"{steady(like_times)} by --skip-columns {quoted(','.join(like_times))}")
     labels = None if numbers else classes_of([each.label for each in train], by_number=True)
+    has_groups = any(each.group is not None for each in train)
     if others:
         test = others[0]
         _check_test(train, test, labels, used)
+        _note_groups(train, test)
     else:
         train, test = hold_out(train, TEST, seed)
     if not test:
+        what = "groups" if has_groups else "series"
         raise DataError(
-            f"{used[0]} has too few series to hold out some; add series, so that a label has two, or name a TEST"
+            f"{used[0]} has too few {what} to hold out some; add {what}, so that a label has two, or name a TEST"
         )
     names = next((f" ({', '.join(each.channel_names)})" for each in train if each.channel_names), "")
     held_out = "" if others else ", held out"
+    if has_groups:
+        counts = f"{len(units_of(train)):,}" + ("" if others else f" and {len(units_of(test)):,}")
+        held_out += f"; {counts} groups, which stay together"
     about = (
         f"series: {len(train):,} to train on, {len(test):,} to test on{held_out}; "
         f"{counted(D, 'channel')}{names}, {span([len(each.values) for each in train + test])} steps"
@@ -178,6 +185,15 @@ def _check_test(train: list[Series], test: list[Series], labels: list[Any] | Non
             f"{printable(strange[0].name)} has the label {quoted(escaped(strange[0].label))}, but TRAIN has only "
             f"{', '.join(map(escaped, labels or ()))[:200]}; leave the series out, or add some to TRAIN"
         )
+
+
+def _note_groups(train: list[Series], test: list[Series]) -> None:
+    """A line about groups that are in TRAIN and in TEST."""
+    both = {each.group for each in train} & {each.group for each in test} - {None}
+    if both:
+        names = quoted(", ".join(sorted(map(str, both))))
+        got = f"{counted(len(both), 'group')} of TEST {'is' if len(both) == 1 else 'are'} in TRAIN too ({names})"
+        to_stderr(f"{got}: the score may be too high for new groups; leave TEST out to hold out groups")
 
 
 def _advice(better: HostArray, score: str) -> str:

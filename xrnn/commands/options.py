@@ -113,22 +113,25 @@ class TableOptions(ReadingOptions):
     id              column of a table that tells its series apart, by its name or number
     time            column of a table to sort the steps of a series by
     label           column of a table with the label of each series, or with the number to predict
+    group           column of a table with the group of each series, such as its machine: series of one group are
+                    never on both sides of a test
     """
 
     skip_columns: str = ""
     id: str = ""
     time: str = ""
     label: str = ""
+    group: str = ""
 
     @property
     def named(self) -> set[str]:
         """The columns that the options name."""
-        return {*names_in(self.skip_columns), self.id, self.time, self.label} - {""}
+        return {*names_in(self.skip_columns), self.id, self.time, self.label, self.group} - {""}
 
     def columns(self) -> Columns:
         """How to read tables.   Raises SettingsError."""
         skip = names_in(self.skip_columns)
-        return replace(super().columns(), skip=skip, id=self.id, time=self.time, label=self.label)
+        return replace(super().columns(), skip=skip, id=self.id, time=self.time, label=self.label, group=self.group)
 
 
 @dataclass(kw_only=True)
@@ -202,7 +205,7 @@ _RULES: Final = {
 _METAVARS: Final[dict[Any, str]] = {
     **{int: "N", float: "X", str: "NAME", Path: "PATH", "quantiles": "Q,Q,…", "skip_rows": "N"},
     "class_weight": "balanced|LABEL=X,…",
-    **dict.fromkeys(("id", "time", "label", "target"), "COLUMN"),
+    **dict.fromkeys(("id", "time", "label", "group", "target"), "COLUMN"),
     **dict.fromkeys(("skip_columns", "known"), "COLUMN,COLUMN,…"),
 }
 

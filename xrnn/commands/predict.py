@@ -65,6 +65,7 @@ class NewTableOptions(TableOptions):
     id              column of a table that tells its series apart, by its name or number; not for forecasters
     time            column of a table to sort the steps of a series by; not for forecasters
     label           column of a table with the label of each series, which is ignored; not for forecasters
+    group           column of a table with the group of each series, which is ignored; not for forecasters
     """
 
 
@@ -208,8 +209,9 @@ def _columns(estimator: Classifier | Regressor, reading: TableOptions) -> Column
     columns = reading.or_kept(estimator.reading_).columns()
     return replace(
         columns,
-        skip=(*columns.skip, columns.label),  # labels are not used
+        skip=(*columns.skip, columns.label, columns.group),  # these are not used
         label="",
+        group="",
         targets=True,  # a .ts file may have numbers in place of labels
         channels=channels,
         optional=frozenset(kept.named - reading.named | {*channels}),

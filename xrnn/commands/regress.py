@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from xrnn.commands.options import BackendOption, RunOptions, TableOptions, with_
 from xrnn.commands.output import Results, Run
 from xrnn.series import Regressor
 from xrnn.series.labelled.estimators import r_squared
+from xrnn.series.one_series import Series
 from xrnn.typing import HostArray
 
 
@@ -32,7 +34,15 @@ def regress(
     return train_and_test(regressor, (train, test), table, backend, run, report_numbers)
 
 
-def report_numbers(regressor: Regressor, truth: HostArray, predicted: HostArray, baseline: HostArray | None) -> Report:
+def report_numbers(
+    regressor: Regressor, test: Sequence[Series], predicted: HostArray, baseline: HostArray | None
+) -> Report:
+    """The scores, the same for JSON, and the picture.
+
+    test        series with the numbers to predict;   predicted   (n,): the numbers of the model
+    baseline    (n,): those of another kind of model, if it was trained
+    """
+    truth = np.array([each.label for each in test])
     model, mean = _scores(truth, predicted), _scores(truth, np.full(len(truth), regressor.target_mean_))
     lines = [f"mean absolute error: {model['mae']:.4g} (mean predictor: {mean['mae']:.4g})"]
     if model["r2"] is not None:

@@ -11,12 +11,12 @@ import numpy as np
 from xrnn.commands.output import Results, escaped
 from xrnn.files import printable
 from xrnn.series import Classifier
-from xrnn.series.labelled.base import parts_of
+from xrnn.series.labelled.splits import parts_of, units_of
 from xrnn.series.one_series import Series
 from xrnn.series.progress import each_of
 from xrnn.typing import HostArray
 
-FEW: Final = 100  # tested series: with fewer, the report has the standard error
+FEW: Final = 100  # tested series, or groups: with fewer, the report has the standard error
 _FEW_IN_ALL: Final = 400  # series without a TEST: with fewer, each one is tested by a model that has not learnt from it
 _NUMBERS: Final = ("no", "one", "two", "three", "four", "five")
 _MOST_NAMES: Final = 10  # of confused series in the report; --json has all
@@ -27,7 +27,7 @@ class Answers(NamedTuple):
 
     p           (n, K): the probabilities of `labels`
     parts       number of parts that were left out, one by each classifier; 0: the answers are those of one classifier
-    untested    number of series in no part, since no other series has their label
+    untested    number of series in no part, since no other unit, see `units_of`, has their label
     """
 
     series: Sequence[Series]
@@ -42,7 +42,24 @@ class Answers(NamedTuple):
 
     @property
     def right(self) -> int:
-        return sum(each.label == label for each, label in zip(self.series, self.predicted, strict=True))
+        return sum(self.is_right)
+
+    @property
+    def is_right(self) -> list[bool]:
+        return [each.label == label for each, label in zip(self.series, self.predicted, strict=True)]
+
+    @property
+    def units(self) -> list[list[int]]:
+        return units_of(self.series)
+
+    @property
+    def has_groups(self) -> bool:
+        return len(self.units) < len(self.series)
+
+    @property
+    def error(self) -> float:
+        """The standard error of the accuracy."""
+        return error_of_units(self.is_right, self.units)
 
 
 def answers_of(classifier: Classifier, series: Sequence[Series]) -> Answers:
@@ -52,8 +69,8 @@ def answers_of(classifier: Classifier, series: Sequence[Series]) -> Answers:
 def in_parts(classifier: Classifier, series: Sequence[Series]) -> Answers | None:
     """The answers about each of few series, from models of the same kind that leave out its part of the series.
 
-    None for many series, and for recurrent models, whose training takes long. A series that is alone with its label is
-    in no part.
+    None for many series, and for recurrent models, whose training takes long. A series or a group that is alone with
+    its label is in no part.
     """
     if len(series) >= _FEW_IN_ALL or classifier.model_ == "recurrent":
         return None
@@ -85,6 +102,20 @@ def standard_error(right: int, n: int) -> float:
     return math.sqrt(p * (1 - p) / (n + 4))
 
 
+def error_of_units(is_right: Sequence[bool], units: Sequence[Sequence[int]]) -> float:
+    """The standard error of the accuracy, if the series of a unit are right or wrong together (Liang & Zeger, 1986).
+
+    It is never below that of single series.
+    """
+    n, right = len(is_right), sum(is_right)
+    of_series = standard_error(right, n)
+    if len(units) in (n, 1):
+        return of_series
+    sums = [sum(is_right[i] - right / n for i in unit) for unit in units]
+    of_units = math.sqrt(sum(each**2 for each in sums) * len(units) / (len(units) - 1)) / n
+    return max(of_series, of_units)
+
+
 def report(tested: Answers, parts: Answers | None, *, chosen: bool = False) -> tuple[list[str], Results]:
     """Lines beside the accuracy on TEST, and the same for JSON.
 
@@ -93,13 +124,13 @@ def report(tested: Answers, parts: Answers | None, *, chosen: bool = False) -> t
     """
     lines: list[str] = []
     results: Results = {
-        "standard_error": standard_error(tested.right, len(tested.series)),
+        "standard_error": tested.error,
         "wrong": _confused(tested),
     }
     wrong, where = results["wrong"], ""
     if parts:
         n, right, wrong, where = len(parts.series), parts.right, _confused(parts), " in the parts"
-        error = standard_error(right, n)
+        error = parts.error
         results["in_parts"] = {
             "accuracy": right / n,
             "right": right,
@@ -111,9 +142,11 @@ def report(tested: Answers, parts: Answers | None, *, chosen: bool = False) -> t
         }
         of = f"{n:,} of {n + parts.untested:,}" if parts.untested else "all"
         found = f"accuracy {right / n:.3f} ({right:,} of {n:,}), standard error {error:.2f}"
-        lines.append(f"{of} series, each left out in one of {_NUMBERS[parts.parts]} parts: {found}")
+        left_out = "each left out with its group" if parts.has_groups else "each left out"
+        lines.append(f"{of} series, {left_out} in one of {_NUMBERS[parts.parts]} parts: {found}")
         if parts.untested:
-            lines.append(f"no test is possible for {parts.untested:,} series: no other series has their label")
+            other = "group" if parts.has_groups else "series"
+            lines.append(f"no test is possible for {parts.untested:,} series: no other {other} has their label")
         if chosen:
             lines.append("the kind of model was chosen on these series too, so their score may be a little too high")
     beside, results["largest_label"] = _beside_largest(parts or tested)
@@ -132,7 +165,7 @@ def _beside_largest(tested: Answers) -> tuple[list[str], Results]:
     labels = [each.label for each in tested.series]
     name = max(tested.labels, key=labels.count)
     n, share = len(labels), labels.count(name) / len(labels)
-    ahead, error = tested.right / n - share, standard_error(tested.right, n)
+    ahead, error = tested.right / n - share, tested.error
     results = {"label": name, "share": share, "ahead": ahead, "is_clear": ahead > 2 * error}
     # If the tested series have one label, or all answers are right, no model could be better.
     if ahead > 2 * error or share == 1 or tested.right == n:

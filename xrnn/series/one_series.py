@@ -30,6 +30,7 @@ class Series:
     time_names: tuple[str, ...] = ()  # the columns of the times in a table
     unused: tuple[str, ...] = ()  # the columns of the table that are neither channels nor named by an option
     weight: float = 1.0  # in the loss of a training, beside the other series
+    group: Any = None  # series of one group stay together where some are left out; None: it has no group
     decimal: str = ""  # the sign before the decimals of the numbers in its file; empty if none of them is text with one
     semicolons: bool = False  # whether they separate the cells of its file
     closed: tuple[bool, ...] = ()  # for each time: True for a day without a row in the table, such as a holiday

@@ -11,7 +11,7 @@ from tests.series.faults import FAULTS, recordings
 from tests.series.waves import waves
 from xrnn.series import Classifier, Regressor
 from xrnn.series.labelled import kinds, recurrent
-from xrnn.series.labelled.base import Candidate, Task, Watcher, factor_of, parts_of, probabilities
+from xrnn.series.labelled.base import Candidate, Task, Watcher, factor_of, probabilities
 from xrnn.series.labelled.features import Features
 from xrnn.series.labelled.kinds import candidate_of
 from xrnn.series.one_series import Series
@@ -150,16 +150,3 @@ def test_probabilities_are_those_of_left_out_series() -> None:
     sure = 100.0 * np.eye(2)[[0, 1] * 10]
     p = probabilities(factor_of(sure, np.array([0, 1] * 10, np.int32), np.ones(20)) * sure)
     assert p.max() == pytest.approx(21 / 22, abs=0.01)
-
-
-def test_parts_have_the_labels_in_their_shares_and_each_series_once() -> None:
-    labels = [*["a"] * 20, *["b"] * 10, "alone"]
-    series = [Series(np.zeros((1, 1)), each, "") for each in labels]
-    parts = parts_of(series, seed=0)
-    assert sorted(np.concatenate(parts)) == [*range(30)]
-    for part in parts:
-        assert [sum(labels[i] == each for i in part) for each in "ab"] == [4, 2]
-    assert [part.tolist() for part in parts_of(series, seed=0)] == [part.tolist() for part in parts]
-    assert [part.tolist() for part in parts_of(series, seed=1)] != [part.tolist() for part in parts]
-    assert [len(part) for part in parts_of(series[:3], seed=0)] == [1, 1, 1]
-    assert not parts_of([series[0], series[-1]], seed=0)

@@ -9,9 +9,10 @@ import numpy as np
 
 from tests.series.waves import waves
 from xrnn.arrays.select import use_backend
-from xrnn.series.labelled.base import Task, classes_of, targets_of, weights_of
+from xrnn.series.labelled.base import Task, targets_of, weights_of
 from xrnn.series.labelled.estimators import Classifier, LabelledEstimator
 from xrnn.series.labelled.recurrent import Training
+from xrnn.series.labelled.splits import classes_of
 from xrnn.series.one_series import Series
 
 TINY: dict[str, Any] = {"hidden": 6, "batch": 4, "lr": 0.02, "layers": 2}

@@ -94,6 +94,22 @@ def test_an_empty_folder_gets_one_line() -> None:
         read_path(Path("d"))
 
 
+def test_folders_in_the_folder_of_a_label_are_groups() -> None:
+    for name in ("good/m1/a", "good/m1/b", "good/m2/a", "worn/m1/c", "fine/d"):
+        file(f"d/{name}.csv", "x,g\n1,u\n")
+    file("d/fine/old/e.csv", "x,g\n1,u\n")  # beside files, a folder is no group
+    found = read_path(Path("d"), Columns(skip=("g",)))
+    assert [(each.label, each.group) for each in found] == [
+        ("fine", None),
+        ("good", "m1"),
+        ("good", "m1"),
+        ("good", "m2"),
+        ("worn", "m1"),
+    ]
+    assert {each.group for each in read_path(Path("d"), Columns(group="g"))} == {"u"}
+    assert len(files_in(Path("d"), need_labels=False)) == 5
+
+
 def npy_header(shape: str, kind: str = "<f8") -> bytes:
     text = f"{{'descr': '{kind}', 'fortran_order': False, 'shape': {shape}, }}".ljust(117) + "\n"
     return b"\x93NUMPY\x01\0" + len(text).to_bytes(2, "little") + text.encode()

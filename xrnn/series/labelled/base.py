@@ -1,4 +1,4 @@
-"""The base class of the models of Classifier and Regressor, and the series that are left out of a training.
+"""The base class of the models of Classifier and Regressor.
 
 An estimator knows what to predict: `Classifier` labels, `Regressor` numbers. A model knows how: it learns, and computes
 outputs, for both.
@@ -16,13 +16,9 @@ import numpy as np
 from xrnn.files import quoted
 from xrnn.layers.linear import Linear
 from xrnn.series.one_series import Series
-from xrnn.series.reading.numbers import as_number
 from xrnn.typing import HostArray
 
 AUTO: Final = "auto"  # the kind of model that is the best of all
-# Held-out parts of the series: the share, and the spawn key of its random stream. recurrent.py has other keys.
-TEST: Final = (0.25, 1)
-_PARTS: Final = (5, 4)  # to leave out one after the other: their number, and the spawn key
 _LEAST_CHANGES: Final = 10  # of a channel: with fewer, values may rise or fall by chance
 NO_OPTION: Final = {"option": False}  # of a field: a parameter that the commands don't have
 _FACTORS: Final = 2.0 ** np.arange(-10, 10, 0.25)  # of the outputs for labels
@@ -165,46 +161,6 @@ def weights_of(series: Sequence[Series]) -> HostArray:
     """The weights of the series in a loss, (n,), with the mean 1."""
     weights = np.array([each.weight for each in series])
     return weights / weights.mean()
-
-
-def classes_of(labels: Sequence[Any], *, by_number: bool = False) -> list[Any]:
-    """The different labels, sorted.   by_number: text by the numbers in it, if all are numbers"""
-    different = sorted(set(labels))
-    numbers = {label: as_number(str(label)) for label in different}
-    return sorted(different, key=numbers.get) if by_number and None not in numbers.values() else different  # type: ignore[arg-type]
-
-
-def groups_of(series: Sequence[Series]) -> list[list[int]]:
-    """The indices of the series of each label; of all series if they have numbers to predict."""
-    labels = [each.label for each in series]
-    if isinstance(labels[0], float | np.floating):
-        return [[*range(len(labels))]]
-    return [[i for i, each in enumerate(labels) if each == label] for label in classes_of(labels, by_number=True)]
-
-
-def hold_out(series: Sequence[Series], part: tuple[float, int], seed: int) -> tuple[list[Series], list[Series]]:
-    """Hold out a random part of each group, at least one series → the remaining and the held-out series.
-
-    Both lists keep the order of `series`. Nothing is held out of a group of one.
-    """
-    share, key = part
-    rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(key,)))
-    held: set[int] = set()
-    for group in groups_of(series):
-        if len(group) > 1:
-            held |= set(rng.permutation(group)[: max(1, round(len(group) * share))].tolist())
-    return [s for i, s in enumerate(series) if i not in held], [s for i, s in enumerate(series) if i in held]
-
-
-def parts_of(series: Sequence[Series], seed: int) -> list[HostArray]:
-    """Divide the series into five parts to leave out, with about the same labels in each → their indices.
-
-    A series that is alone in its group is in no part. Parts of few series may be empty, and are left out.
-    """
-    count, key = _PARTS
-    rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(key,)))
-    dealt = [i for group in groups_of(series) if len(group) > 1 for i in rng.permutation(group).tolist()]
-    return [np.sort(dealt[k::count]) for k in range(min(count, len(dealt)))]
 
 
 def channels_like_times(series: Sequence[Series]) -> list[str]:

@@ -24,13 +24,13 @@ from xrnn.series.labelled.base import (
     Task,
     Watcher,
     channels_like_times,
-    classes_of,
     probabilities,
     steady,
     targets_of,
     weights_of,
 )
 from xrnn.series.labelled.kinds import MODELS, candidate_of
+from xrnn.series.labelled.splits import classes_of
 from xrnn.series.one_series import LARGEST, Series, check_same
 from xrnn.series.reading.numbers import as_number
 from xrnn.series.scale import deviation_of
@@ -83,12 +83,21 @@ class LabelledEstimator(Parameters, Estimator):
         return kind(params=params, **{name: getattr(self, name) for name in _learnt_by(kind)})
 
     def _learn(
-        self, params: Self, task: Task, X: Any, targets: HostArray, weights: HostArray | None, **learnt: Any
+        self,
+        params: Self,
+        task: Task,
+        X: Any,
+        targets: HostArray,
+        *,
+        weights: HostArray | None,
+        groups: list[Any] | None,
+        **learnt: Any,
     ) -> Self:
         """Learn from X and the targets, see `targets_of`.
 
         params    from `check_params`
         weights   (n,) of the series in the loss; None if all are 1. Series without weight are left out
+        groups    of the series; None: series from files may have some
         learnt    the attributes that `fit` has learnt from y
         """
         if not params.channels_first and getattr(X, "ndim", 0) == 3 and X.shape[2] > X.shape[1]:
@@ -98,9 +107,10 @@ class LabelledEstimator(Parameters, Estimator):
         if given is not X and (like_times := channels_like_times(given)):  # a command has told it about files
             warnings.warn(f"{steady(like_times)} by drop(columns={like_times})", stacklevel=3)
         weights = np.ones(len(given)) if weights is None else weights
+        groups = [each.group for each in given] if groups is None else groups
         series = [
-            replace(each, label=target, weight=weight)
-            for each, target, weight in zip(given, targets, weights.tolist(), strict=True)
+            replace(each, label=target, weight=weight, group=group)
+            for each, target, weight, group in zip(given, targets, weights.tolist(), groups, strict=True)
             if weight
         ]
         if getattr(X, "ndim", 0) > 1:
@@ -228,10 +238,12 @@ class Classifier(LabelledEstimator):
         params.class_weight = _class_weight(self.class_weight)
         return params
 
-    def fit(self, X: SeriesLike, y: Targets, sample_weight: Any = None) -> Self:
+    def fit(self, X: SeriesLike, y: Targets, sample_weight: Any = None, groups: Targets | None = None) -> Self:
         """Learn from series and their labels.
 
         sample_weight   (n,): weights of the series in the loss, from 0; beside those of the labels
+        groups          (n,): text or numbers, such as that of a machine. Where `fit` leaves series out, to choose or to
+                        calibrate, those of one group stay together
         """
         labels = as_labels(y)
         from_files = isinstance(X, list) and bool(X) and isinstance(X[0], Series)
@@ -244,7 +256,8 @@ class Classifier(LabelledEstimator):
         of_labels = _weights_of_labels(params.class_weight, counted, classes)
         if of_labels is not None:
             weights = of_labels[targets] * (1 if weights is None else weights)
-        return self._learn(params, Task(len(classes)), X, targets, weights, classes_=np.array(classes))
+        task, of_series = Task(len(classes)), as_groups(groups, len(labels))
+        return self._learn(params, task, X, targets, weights=weights, groups=of_series, classes_=np.array(classes))
 
     def predict(self, X: SeriesLike) -> HostArray:
         """The likeliest label of each series, (n,)."""
@@ -288,10 +301,12 @@ class Regressor(LabelledEstimator):
     writer = "xrnn regress"
     _outputs = 1
 
-    def fit(self, X: SeriesLike, y: Targets, sample_weight: Any = None) -> Self:
+    def fit(self, X: SeriesLike, y: Targets, sample_weight: Any = None, groups: Targets | None = None) -> Self:
         """Learn from series and their numbers.
 
         sample_weight   (n,): weights of the series in the loss, from 0
+        groups          (n,): text or numbers, such as that of a machine. Where `fit` leaves series out to choose, those
+                        of one group stay together
         """
         numbers = as_targets(y)
         if not numbers.size or np.ptp(numbers) <= 1e-12 * np.abs(numbers).max():
@@ -302,7 +317,8 @@ class Regressor(LabelledEstimator):
         mean, deviation = float(counted.mean()), float(deviation_of(counted)) or 1.0
         targets = ((numbers - mean) / deviation).astype(np.float32)
         learnt = {"target_mean_": mean, "target_deviation_": deviation}
-        return self._learn(self.check_params(), Task(outputs=1), X, targets, weights, **learnt)
+        params, of_series = self.check_params(), as_groups(groups, len(numbers))
+        return self._learn(params, Task(outputs=1), X, targets, weights=weights, groups=of_series, **learnt)
 
     def predict(self, X: SeriesLike) -> HostArray:
         """The number of each series, (n,) float64."""
@@ -396,6 +412,20 @@ def as_weights(given: Any, count: int) -> HostArray | None:
     if not (np.isfinite(weights) & (weights >= 0)).all() or not weights.any():
         raise ValueError("sample_weight must hold numbers from 0, and not all of them zero; correct it")
     return weights
+
+
+def as_groups(given: Any, count: int) -> list[Any] | None:
+    """The group of each series, text or a number.   Raises ValueError."""
+    if given is None:
+        return None
+    groups = np.asarray(given)
+    if groups.shape != (count,):
+        raise ValueError(f"groups has shape {groups.shape}, but y has {count} values; give one for each series")
+    values: list[Any] = groups.tolist()
+    for i, each in enumerate(values):
+        if type(each) not in (str, bool, int, float) or each != each:
+            raise ValueError(f"groups[{i}] is {quoted(repr(each))}: expected text or a number; correct it")
+    return values
 
 
 def _class_weight(given: Any) -> Any:

@@ -15,7 +15,6 @@ from xrnn.series.labelled.base import (
     Task,
     Watcher,
     factor_of,
-    parts_of,
     probabilities,
     targets_of,
     weights_of,
@@ -23,6 +22,7 @@ from xrnn.series.labelled.base import (
 from xrnn.series.labelled.convolutions import Convolutions
 from xrnn.series.labelled.features import Features
 from xrnn.series.labelled.recurrent import Recurrent
+from xrnn.series.labelled.splits import parts_of
 from xrnn.series.one_series import Series
 from xrnn.typing import HostArray
 
@@ -57,7 +57,8 @@ def candidate_of(
     if alone := [each.name for i, each in enumerate(series) if i not in in_parts]:
         more = f" and {len(alone) - _MOST_NAMES:,} more" if len(alone) > _MOST_NAMES else ""
         names = f"{printable(', '.join(alone[:_MOST_NAMES]))}{more}"
-        watcher.tell(f"  never left out, since no other series has the label: {names}")
+        other = "group" if any(each.group is not None for each in series) else "series"
+        watcher.tell(f"  never left out, since no other {other} has the label: {names}")
     for name, kind in MODELS.items():
         candidate = kind.candidate(params, task, series, watcher)
         losses, error, shown = _tested(candidate.left_out, targets, weights)

@@ -28,11 +28,11 @@ from xrnn.series.labelled.base import (
     Parameters,
     Task,
     Watcher,
-    parts_of,
     probabilities,
     targets_of,
     weights_of,
 )
+from xrnn.series.labelled.splits import parts_of
 from xrnn.series.one_series import Series
 from xrnn.series.progress import progress_of
 from xrnn.series.scale import Scale

@@ -19,11 +19,10 @@ from xrnn.series.labelled.base import (
     Parameters,
     Task,
     Watcher,
-    groups_of,
-    parts_of,
     targets_of,
     weights_of,
 )
+from xrnn.series.labelled.splits import by_label, parts_of
 from xrnn.series.one_series import Series
 from xrnn.series.progress import each_of
 from xrnn.series.scale import Scale
@@ -100,9 +99,9 @@ class RidgeModel(FittedModel):
 
 
 def to_solve_for(series: list[Series], seed: int) -> HostArray:
-    """The indices of the series to solve for: all, or of many a random part of each group, at least one series."""
+    """The indices of the series to solve for: all, or of many a random part of each label, at least one series."""
     rng, share = np.random.default_rng(seed), min(1, _MOST_SERIES / len(series))
-    chosen = [rng.permutation(each)[: max(1, round(len(each) * share))] for each in groups_of(series)]
+    chosen = [rng.permutation(each)[: max(1, round(len(each) * share))] for each in by_label(series)]
     return np.sort(np.concatenate(chosen))
 
 

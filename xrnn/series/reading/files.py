@@ -49,14 +49,17 @@ def read_path(path: Path, columns: Columns = Columns()) -> list[Series]:  # noqa
 def files_in(folder: Path, *, need_labels: bool) -> list[Path]:
     """The files of series in every subfolder; without need_labels also those of a folder that has no others.
 
-    Hidden files and other types are skipped. Beside files of another format, a .txt file holds notes. Raises DataError
-    if there are none, or if a subfolder has none.
+    A subfolder without files may have folders of files in turn, one for each group of series. Hidden files and other
+    types are skipped. Beside files of another format, a .txt file holds notes. Raises DataError if there are none, or
+    if a subfolder has none.
     """
     files = _with_series(folder.glob("[!.]*/[!.]*"))
     if not files and not need_labels and (flat := _with_series(folder.glob("[!.]*"))):
         return flat
     places = [*filter(os.path.isdir, folder.glob("[!.]*"))] or [folder]
-    if empty := {*places} - {path.parent for path in files}:
+    of_groups = {*places} - {path.parent for path in files} - {folder}
+    files = sorted([*files, *(path for place in of_groups for path in _with_series(place.glob("[!.]*/[!.]*")))])
+    if empty := {*places} - {place for path in files for place in path.parents}:
         for_labels = " for each label" if need_labels else ""
         remedy = f"put {', '.join(TABLES)} or .npy files into a folder{for_labels}, or check the permissions"
         raise DataError(f"{min(empty)} holds no series; {remedy}")
@@ -71,13 +74,18 @@ def _with_series(paths: Iterable[Path]) -> list[Path]:
 
 
 def _of_label(file: Path, folder: Path, columns: Columns) -> list[Series]:
-    """The series in a file, with the name of its subfolder as their label, unless a column holds labels."""
+    """The series in a file. The names of its folders are their label and their group, unless columns hold these."""
     series = read_path(file, columns)
-    if columns.label or file.parent == folder:
-        return series
-    # An escape stands for each byte of the name that is not UTF-8.
-    label = file.parent.name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-    return [replace(each, label=label) for each in series]
+    # An escape stands for each byte of a name that is not UTF-8.
+    names = [
+        each.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+        for each in file.relative_to(folder).parts[:-1]
+    ]
+    if names and not columns.label:
+        series = [replace(each, label=names[0]) for each in series]
+    if len(names) > 1 and not columns.group:
+        series = [replace(each, group=names[1]) for each in series]
+    return series
 
 
 def _read_npy(path: Path) -> Series:

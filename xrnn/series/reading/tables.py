@@ -76,6 +76,7 @@ class Columns:
     id: str = ""  # the column that identifies a series; empty: the file holds one series
     time: str = ""  # the column, or two or three with commas, to sort the steps by; empty: they are in order
     label: str = ""
+    group: str = ""  # the column with the group of each series
     targets: bool = False  # True: labels are numbers to predict
     channels: tuple[str, ...] = ()  # the only columns that are channels, in this order; empty: all other columns
     optional: frozenset[str] = frozenset()  # columns named above that may be absent from a file
@@ -90,7 +91,7 @@ class Columns:
     @property
     def named(self) -> set[str]:
         """The columns that are named, also those that may be absent."""
-        return {self.id, self.time, self.label, *self.skip, *self.channels} - {""}
+        return {self.id, self.time, self.label, self.group, *self.skip, *self.channels} - {""}
 
 
 def names_in(text: str) -> tuple[str, ...]:
@@ -294,6 +295,7 @@ class Roles(NamedTuple):
 
     id: int | None
     label: int | None
+    group: int | None
     times: list[int]
     times_are_named: bool  # True if an option names the columns of times
     channels: list[int]
@@ -385,6 +387,7 @@ class Table:
             one = Series(
                 values[rows],
                 label=None if roles.label is None else self.label(roles.label, rows, name, decimal),
+                group=None if roles.group is None else self.group(roles.group, rows, name),
                 name=name,
                 channel_names=tuple(self.header[i] for i in roles.channels) if self.header else None,
                 times=tuple(times[i] for i in rows) if times else None,
@@ -529,12 +532,12 @@ class Table:
         """The roles of the columns. Each step takes columns from those that are left.   Raises DataError."""
         columns = self.columns
         # 1. those that options name
-        id, label = self.place(columns.id), self.place(columns.label)
+        id, label, group = map(self.place, (columns.id, columns.label, columns.group))
         named_times = self._named_times()
         skipped = [self.place(each) for each in columns.skip]
         named = [i for i in map(self.place, columns.channels) if i is not None]
         channels = named if len(named) == len(columns.channels) else []  # all of them, or none
-        left = [i for i in range(len(self.rows[0])) if i not in (id, label, *named_times, *skipped)]
+        left = [i for i in range(len(self.rows[0])) if i not in (id, label, group, *named_times, *skipped)]
         # 2. times, which may be several columns, such as years and months
         if named_times:
             times = named_times
@@ -549,7 +552,7 @@ class Table:
         if not channels:
             raise DataError(f"{self.name} has no column left for values: all are the index, or named by options")
         unused = [i for i in left if i not in channels]
-        return Roles(id, label, times, bool(named_times), channels, unused)
+        return Roles(id, label, group, times, bool(named_times), channels, unused)
 
     def _named_times(self) -> list[int]:
         """The columns of times that the option names: up to three, [] if they may be absent.   Raises DataError."""
@@ -753,14 +756,24 @@ class Table:
 
     def label(self, label_at: int, steps: Sequence[int], name: str, decimal: str) -> str | None:
         """The label of a series from the cells of its rows; a number to predict in Python's form."""
-        label, *others = sorted({text_of(self.rows[i][label_at]) for i in steps})
-        if others:
-            got = f"{printable(name)} has the labels {quoted(label)} and {quoted(others[0])}"
-            raise DataError(f"{got}; correct the column, or give {param('id')}")
+        label = self._only_text(label_at, steps, f"{printable(name)} has the labels")
         if label.lower() in MISSING_CELLS:
             return None
         target = number_in(label, decimal) if self.columns.targets and is_number(label) else None
         return label if target is None else repr(target)
+
+    def group(self, group_at: int, steps: Sequence[int], name: str) -> str | None:
+        """The group of a series from the cells of its rows."""
+        group = self._only_text(group_at, steps, f"{printable(name)} has the groups")
+        return None if group.lower() in MISSING_CELLS else group
+
+    def _only_text(self, place: int, steps: Sequence[int], got: str) -> str:
+        """The text that all these rows have in a column.   Raises DataError, which begins with `got`."""
+        text, *others = sorted({text_of(self.rows[i][place]) for i in steps})
+        if others:
+            got = f"{got} {quoted(text)} and {quoted(others[0])}"
+            raise DataError(f"{got}; correct the column, or give {param('id')}")
+        return text
 
     def decimal(self, places: Sequence[int]) -> tuple[str, list[Note]]:
         """The sign of the decimals in these columns, and how they are read: the given one, or that of their cells.
