@@ -153,6 +153,26 @@ def test_series_without_a_value_in_a_column_are_named_and_the_others_are_forecas
     assert "has no value in column v" in failed(capsys, "forecast", "f.csv", *options)
 
 
+def test_files_without_values_are_named_and_the_others_are_forecast(capsys: Capture) -> None:
+    """A file of a folder without rows, without values, or a .ts file with such a line. Alone, it is an error."""
+    Path("shops").mkdir()
+    write("shops/a.csv", growth(40))
+    expected = results(capsys, "forecast", "shops", *OPTIONS)["forecast"]
+    Path("shops/b.csv").write_text("v\n?\n?\n")
+    Path("shops/c.csv").write_text("")
+    assert main(["forecast", "shops", *OPTIONS, "--overwrite", "--json"]) == 0
+    out, err = capsys.readouterr()
+    assert json.loads(out)["forecast"] == expected
+    line = (
+        "left out 2 of 3 files (shops/b.csv, shops/c.csv): they have no value in the column to forecast or in a known"
+    )
+    assert line in err
+    assert "shops/b.csv has no values" in failed(capsys, "forecast", "shops/b.csv", *OPTIONS, "--overwrite")
+    rows = ",".join(map(str, growth(40)))
+    Path("f.ts").write_text(f"@classLabel false\n@data\n{rows}\n?,?\n")
+    assert main(["forecast", "f.ts", *OPTIONS, "--overwrite"]) == 0
+
+
 def test_a_known_column_that_never_changes_is_named_in_each_output(capsys: Capture) -> None:
     rows = [
         f"{i},{i % 5 + 9 * (i % 7 == 3) if i < 40 else ''},{i % 7 == 3:d},{9.99 if i < 41 else 12.99}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -33,7 +34,7 @@ from xrnn.series.forecast.estimator import (
 from xrnn.series.forecast.fit import Backtest, Scores, backtest, mean_scores, why_not_scored
 from xrnn.series.forecast.series import Model, OneSeries
 from xrnn.series.one_series import Series, check_channels
-from xrnn.series.reading.files import read_path
+from xrnn.series.reading.files import files_in, read_path
 from xrnn.series.reading.tables import Columns, names_in
 from xrnn.series.steps import show
 from xrnn.typing import HostArray
@@ -120,9 +121,29 @@ def forecast_columns(p: Forecaster, reading: ReadingOptions) -> Columns:
 
 
 def read_series(paths: Sequence[Path], p: Forecaster, reading: ReadingOptions) -> list[Series]:
-    """The series in the files, the target first.   p: the parameters.   Raises DataError."""
-    columns = forecast_columns(p, reading)
-    series = [each for path in paths for each in read_path(path, columns)]
+    """The series in the files, the target first. Files without values are left out, and a line on stderr names them.
+
+    p   the parameters
+
+    Raises DataError.
+    """
+    columns, series, without = forecast_columns(p, reading), list[Series](), dict[str, DataError]()
+    parts = [files_in(path, need_labels=False) if os.path.isdir(path) else [path] for path in paths]
+    files = [file for of_path in parts for file in of_path]
+    for file in files:
+        try:
+            series += read_path(file, columns)
+        except DataError as error:
+            if not error.no_value:
+                raise
+            without[str(file)] = error
+    if without and not series:
+        raise next(iter(without.values()))
+    if without:
+        to_stderr(
+            f"left out {len(without):,} of {counted(len(files), 'file')} ({quoted(', '.join(without))}): they have no "
+            "value in the column to forecast or in a known column; add values to forecast them"
+        )
     channels = check_channels(series)
     if (channels > 1 or p.known) and not p.target:
         names = series[0].channel_names

@@ -37,7 +37,14 @@ class SettingsError(ModelError, ValueError):
 
 
 class DataError(ModelError, ValueError):
-    """The data can't be used."""
+    """The data can't be used.
+
+    no_value   whether a series or a file has no values, or none in a column
+    """
+
+    def __init__(self, message: str, *, no_value: bool = False) -> None:
+        super().__init__(message)
+        self.no_value = no_value
 
 
 class Fault(NamedTuple):

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 from xrnn.arrays.convert import holds_mask
 from xrnn.files import quoted
 from xrnn.series.errors import DataError
-from xrnn.series.one_series import Series, check_channels, check_sizes, checked
+from xrnn.series.one_series import Series, check_channels, check_sizes, checked, is_complete
 from xrnn.typing import HostArray
 
 # X: an array or a DataFrame (n, T) or (n, T, D), or a list of such series (Tᵢ,) or (Tᵢ, D), as numbers or from files.
@@ -22,7 +22,12 @@ Targets: TypeAlias = ArrayLike | Sequence[str | int | float]
 
 
 def as_series(
-    X: Any, count: int | None = None, names: tuple[str, ...] | None = None, *, channels_first: bool = False
+    X: Any,
+    count: int | None = None,
+    names: tuple[str, ...] | None = None,
+    *,
+    channels_first: bool = False,
+    to_forecast: bool = False,
 ) -> list[Series]:
     """X (n, T), (n, T, D), or a list of (Tᵢ,) or (Tᵢ, D) arrays, or of Series; NaN is a missing value.
 
@@ -33,6 +38,7 @@ def as_series(
     names            the channels of the model, if they have names: they are taken from a DataFrame (Tᵢ, D) that has all
                      of them
     channels_first   True: X is (n, D, T), or a list of (D, Tᵢ). DataFrames and arrays with one channel stay as they are
+    to_forecast      True: a series may have no value
 
     Raises TypeError for a sparse matrix; ValueError for invalid shapes and values.
     """
@@ -60,7 +66,7 @@ def as_series(
         raise ValueError(f"y has {count} values, but X has {len(X)} series; give a value for each")
     if channels_first and not hasattr(X, "__array__"):
         X = [each if hasattr(each, "columns") or np.ndim(each) != 2 else np.asarray(each).T for each in X]
-    series = [_series(_named(each, names), f"X[{i}]") for i, each in enumerate(X)]
+    series = [_series(_named(each, names), f"X[{i}]", to_forecast=to_forecast) for i, each in enumerate(X)]
     check_channels(series)
     return series
 
@@ -88,14 +94,18 @@ def _are_numbered(names: Collection[Any]) -> bool:
     return all(type(each) is int for each in names) and {*names} == {*range(len(names))} and bool(names)
 
 
-def _series(given: Any, name: str) -> Series:
-    """A series (T,) or (T, D). The columns of a DataFrame are the names of its channels, unless they count from 0."""
+def _series(given: Any, name: str, *, to_forecast: bool) -> Series:
+    """A series (T,) or (T, D). The columns of a DataFrame are the names of its channels, unless they count from 0.
+
+    to_forecast   True: it may have no value
+    """
     values = as_numbers(given, name)
     if values.ndim not in (1, 2) or not values.size:
         raise ValueError(f"{name} has shape {values.shape}; give (T,) or (T, D), with at least one step")
     columns = [*getattr(given, "columns", ())]
     names = tuple(map(str, columns)) if columns and not _are_numbered(columns) else None
-    return checked(Series(values.reshape(len(values), -1), None, name, names))
+    series = Series(values.reshape(len(values), -1), None, name, names)
+    return series if to_forecast and not is_complete(series) else checked(series)
 
 
 def with_known(series: list[Series], known: Any, ahead: int, columns: int | None) -> list[Series]:

@@ -68,38 +68,50 @@ def checked(series: Series, *, to_forecast: bool = False) -> Series:
     known = ~np.isnan(series.values)
     steps = np.flatnonzero(known.any(axis=1))
     if not steps.size:
-        raise DataError(f"{shown} has no values; leave the series out")
+        raise DataError(f"{shown} has no values; leave the series out", no_value=True)
     empty = np.flatnonzero(~known.any(axis=0))
     if empty.size:
         column = (quoted(names[empty[0]]) if names else "") or empty[0] + 1
+        got = f"{shown} has no value in {'column' if to_forecast else 'channel'} {column}"
         if not to_forecast:
-            raise DataError(f"{shown} has no value in channel {column}; leave out the series or the channel")
-        if empty[0] == 0:
+            remedy = "leave out the series or the channel"
+        elif empty[0] == 0:
+            got += ", which is to be forecast"
             remedy = f"leave the series out, or name another column by {param('target')}"
-            raise DataError(f"{shown} has no value in column {column}, which is to be forecast; {remedy}")
-        remedy = (
-            f"write its values, such as 0 for no, or name only other columns by {param('target')} and {param('known')}"
-        )
-        raise DataError(f"{shown} has no value in column {column}; {remedy}")
+        else:
+            others = f"{param('target')} and {param('known')}"
+            remedy = f"write its values, such as 0 for no, or name only other columns by {others}"
+        raise DataError(f"{got}; {remedy}", no_value=True)
     check_sizes(series.values, series.name)
     return series.part(0, steps[-1] + 1)
 
 
-def complete(name: str, series: Sequence[Series]) -> list[Series]:
-    """The series to forecast that have a value in each column; all if none has. A line in the log names the others.
+def checked_file(name: str, series: Sequence[Series], *, to_forecast: bool) -> list[Series]:
+    """The series in a file, see `checked`. A line in the log names those to forecast that are not complete: left out.
 
-    name   of the file or the frame
+    name   of the file
     """
-    found = [each for each in series if not np.isnan(each.values).all(axis=0).any()]
-    if not found or len(found) == len(series):
-        return [*series]
-    left_out = [each for each in series if np.isnan(each.values).all(axis=0).any()]
+    if to_forecast and (line := left_out_line(series)):
+        logging.getLogger("xrnn").warning(f"{printable(name)}: {line}")
+        series = [each for each in series if is_complete(each)]
+    return [checked(each, to_forecast=to_forecast) for each in series]
+
+
+def is_complete(series: Series) -> bool:
+    """Whether each column has a value."""
+    return not np.isnan(series.values).all(axis=0).any()
+
+
+def left_out_line(series: Sequence[Series]) -> str:
+    """A line: which of these series to forecast are left out, since they are not complete; empty if none is, or all."""
+    left_out = [each for each in series if not is_complete(each)]
+    if len(left_out) in (0, len(series)):
+        return ""
     names = quoted(", ".join(each.id or each.name for each in left_out))
-    logging.getLogger("xrnn").warning(
-        f"{printable(name)}: left out {len(left_out):,} of {len(series):,} series ({names}): they have no value in the "
-        "column to forecast or in a known column; add values to forecast them"
+    return (
+        f"left out {len(left_out):,} of {len(series):,} series ({names}): they have no value in the column to forecast "
+        "or in a known column; add values to forecast them"
     )
-    return found
 
 
 def check_sizes(values: HostArray, name: str) -> None:

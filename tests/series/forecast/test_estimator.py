@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from pathlib import Path
 from typing import Any
@@ -198,8 +199,40 @@ def test_a_known_column_of_arrays_without_a_value_is_an_error() -> None:
     with pytest.raises(ValueError, match=r"^known has no value in column 2; write its values, such as 0 for no, or le"):
         Forecaster(**SMALL).fit([growth(20)] * 2, known=[known[:20]] * 2)
     both = known[:, [0, 0]], known
-    forecaster = Forecaster(horizon=3, season=4).fit([growth(20)] * 2, known=[each[:20] for each in both])
+    with pytest.warns(UserWarning, match=re.escape("left out 1 of 2 series (X[1])")):
+        forecaster = Forecaster(horizon=3, season=4).fit([growth(20)] * 2, known=[each[:20] for each in both])
     assert np.isfinite(forecaster.predict(known=[both[0][20:]] * 2)).all()
+
+
+@pytest.mark.parametrize("known", [None, np.random.default_rng(1).integers(0, 2, (4, 43, 1)).astype(float)])
+def test_arrays_without_a_value_are_named_and_the_others_are_forecast(known: Any) -> None:
+    X = np.stack([growth(40), np.full(40, np.nan), 3 * growth(40), growth(40) ** 2])
+    full, left_out = [0, 2, 3], "left out 1 of 4 series (X[1]): they have no value in the column to forecast or in a"
+    past: Any = None
+    ahead: Any = None
+    if known is not None:
+        known = known.copy()
+        past, ahead = known[:, :40], known[:, 40:]
+        past[2] = np.nan
+        full, left_out = [0, 3], "left out 2 of 4 series (X[1], X[2])"
+
+    def of(items: Any) -> Any:
+        return None if items is None else [items[i] for i in full]
+
+    expected = Forecaster(**SMALL).fit(of(X), known=of(past)).predict_quantiles(known=of(ahead))
+    with pytest.warns(UserWarning, match=re.escape(left_out)):
+        forecaster = Forecaster(**SMALL).fit([*X], known=past)
+    got = forecaster.predict_quantiles(known=ahead)
+    np.testing.assert_array_equal(got[full], expected)
+    assert np.isnan(got[1]).all()
+    assert np.isfinite(got[2]).all()  # its effect is that in the others
+    with pytest.warns(UserWarning, match=re.escape("left out 1 of 4 series (X[1])")):
+        np.testing.assert_array_equal(forecaster.predict(X, known=known)[full], expected[..., 1])
+    with pytest.warns(UserWarning, match="left out"):
+        table = Forecaster(**SMALL).cross_validation(X, windows=1, known=past)
+    assert [*dict.fromkeys(table["series"])] == full
+    with pytest.warns(UserWarning, match="left out"):
+        assert np.isfinite(forecaster.score(X, known=known))
 
 
 def test_known_columns() -> None:

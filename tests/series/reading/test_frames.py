@@ -234,6 +234,30 @@ def test_columns_of_different_ends_get_rows_in_the_order_of_time() -> None:
     assert got.notna().to_numpy().tolist() == [[False, True]] * 3 + [[True, False]] * 3
 
 
+@pytest.mark.parametrize("kind", ["wide", "long", "levels"])
+def test_series_of_a_frame_without_a_value_are_named_and_the_others_are_forecast(kind: str) -> None:
+    days = pandas.date_range("2024-01-01", periods=40, name="day")
+    values = {"a": growth(40), "b": np.full(40, np.nan), "c": 3 * growth(40)}
+
+    def frame(names: str) -> Any:
+        wide = pandas.DataFrame({name: values[name] for name in names}, days)
+        long = wide.melt(ignore_index=False, var_name="shop", value_name="sold").reset_index()
+        return {"wide": wide, "long": long, "levels": long.set_index(["shop", "day"])}[kind]
+
+    options = SMALL | ({"id": "shop"} if kind == "long" else {})
+    expected = Forecaster(**options).fit(frame("ac"))
+    line = re.escape("left out 1 of 3 series (b): they have no value in the column to forecast or in a known column")
+    with pytest.warns(UserWarning, match=line):
+        forecaster = Forecaster(**options).fit(frame("abc"))
+    assert forecaster.predict().equals(expected.predict())
+    with pytest.warns(UserWarning, match=line):
+        quantiles = forecaster.predict_quantiles(frame("abc"))
+    pandas.testing.assert_frame_equal(quantiles, expected.predict_quantiles())
+    with pytest.warns(UserWarning, match=line):
+        table = Forecaster(**options).cross_validation(frame("abc"), windows=1)
+    assert [*dict.fromkeys(table["series"])] == ["a", "c"]
+
+
 def test_cross_validation_of_a_frame_is_a_frame() -> None:
     got = Forecaster(**SMALL).cross_validation(pandas.DataFrame({"a": Y, "b": 2 * Y}), windows=2)
     assert [*got.columns] == ["series", "cutoff", "step", "time", "value", "0.1", "0.5", "0.9"]

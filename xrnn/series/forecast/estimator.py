@@ -21,7 +21,7 @@ from xrnn.series.forecast.fit import as_fitted, drift, fit_series, scores_of, se
 from xrnn.series.forecast.linear import are_enough
 from xrnn.series.forecast.series import LEAST_ROWS, TOO_FEW, Model, OneSeries, Settings, fill, first_row
 from xrnn.series.inputs import as_series, with_known
-from xrnn.series.one_series import Series
+from xrnn.series.one_series import Series, checked, is_complete, left_out_line
 from xrnn.series.reading.frames import Form, form_of
 from xrnn.series.reading.tables import names_in
 from xrnn.series.scale import Scale
@@ -33,6 +33,14 @@ _MOST_NAMED: Final = 5  # outliers of a series
 def listed(what: str, names: Sequence[str], count: int, why: str = TOO_FEW) -> str:
     """A line: which of `count` series are `what`, and why; empty if none is."""
     return f"{what} {len(names):,} of {count:,} series ({quoted(', '.join(names))}): {why}" if names else ""
+
+
+def complete_places(series: Sequence[Series]) -> list[int]:
+    """The places of the series that have a value in each column.   Raises DataError if none has."""
+    places = [i for i, each in enumerate(series) if is_complete(each)]
+    if not places:
+        checked(series[0], to_forecast=True)  # it raises the error
+    return places
 
 
 def naive_forecasts(series: Sequence[OneSeries]) -> str:
@@ -247,12 +255,14 @@ class Forecaster(Estimator):
 
     In Python, an index of a DataFrame that holds times comes before a column of dates.
 
-    NaN is a missing value, or padding after the last value. All rows are trained on. `save` writes the files of
-    `xrnn forecast`. Raises ValueError for invalid parameters, and if all series are too short or constant. If only
-    some are, their forecasts repeat their last values, and a warning names them. A value that is far from those of the
-    rows around is left out of the fit, and a warning names it. A warning also names two or three last values that may
-    be errors or a new level: the forecast follows them. It also says if the last values are 10, 100 or 1000 times those
-    before, or such a share of them, as after a change of unit: the forecast has their unit.
+    NaN is a missing value, or padding after the last value. A series without a value to forecast, or without one in a
+    known column, is left out, and a warning names it: its forecasts are NaN; in pandas it has none. All rows are
+    trained on. `save` writes the files of `xrnn forecast`. Raises ValueError for invalid parameters, and if all series
+    are too short or constant. If only some are, their forecasts repeat their last values, and a warning names them. A
+    value that is far from those of the rows around is left out of the fit, and a warning names it. A warning also names
+    two or three last values that may be errors or a new level: the forecast follows them. It also says if the last
+    values are 10, 100 or 1000 times those before, or such a share of them, as after a change of unit: the forecast has
+    their unit.
     """
 
     horizon: int = 12
@@ -274,7 +284,9 @@ class Forecaster(Estimator):
                 are not used. In a DataFrame, they are columns that Forecaster(known=) names
         """
         series, form = self._read(X, known, 0)
-        fitted = self.learn(series)
+        fitted = self.learn([series[i] for i in complete_places(series)])
+        if line := left_out_line(series):
+            warnings.warn(line, stacklevel=2)
         for line in [*closed_lines(fitted), *outlier_lines(fitted), *wrong_known_lines(fitted), *effect_lines(fitted)]:
             warnings.warn(line, stacklevel=2)
         if getattr(X, "ndim", 0) > 1:
@@ -298,6 +310,8 @@ class Forecaster(Estimator):
     def _read(self, X: Any, known: Any, ahead: int, columns: int | None = None) -> tuple[list[Series], Form | None]:
         """The series in X with known columns of `ahead` later rows, and the form of a pandas object.
 
+        Some series may not be complete, see `complete_places`.
+
         X         None after `fit`: its series
         columns   the number of known columns of the model; None before `fit`
 
@@ -313,7 +327,7 @@ class Forecaster(Estimator):
         elif form := form_of(X, params.id, params.time, params.target, known_names):
             series = form.series()
         else:
-            series = as_series(X)
+            series = as_series(X, to_forecast=True)
             if series[0].channels > 1:
                 raise ValueError(
                     f"X[0] has {series[0].channels} channels, but a forecast has one; X is (n, T), one series a row"
@@ -323,7 +337,9 @@ class Forecaster(Estimator):
         if form and known is not None:
             raise ValueError("got known= for pandas' X; name known columns in X by Forecaster(known=)")
         if form:
-            series = without_closed_days(series, params.season, "" if columns is None else self.model_.step)
+            step = "" if columns is None else self.model_.step
+            used = without_closed_days([each for each in series if is_complete(each)], params.season, step)
+            series = [used.pop(0) if is_complete(each) else each for each in series]
         return series if form else with_known(series, known, ahead, columns), form
 
     @property
@@ -372,13 +388,15 @@ class Forecaster(Estimator):
                 f"horizon is {steps}, but the model was trained for {model.horizon}; give a lower one, or fit again"
             )
         series, form = self._read(X, known, steps, model.known)
-        forecasts = self._forecasts(series, stacklevel=4, steps=steps)
-        notes = notes_on_new(forecasts) if X is not None else []
-        for line in [*notes, *known_lines(forecasts)]:
+        places = complete_places(series)
+        forecasts = self._forecasts([series[i] for i in places], stacklevel=4, steps=steps)
+        notes = [left_out_line(series), *notes_on_new(forecasts)] if X is not None else []
+        for line in filter(None, [*notes, *known_lines(forecasts)]):
             warnings.warn(line, stacklevel=3)
         if form:
-            return form.values(forecasts, level)
-        values = np.stack([each.forecast for each in forecasts])
+            return form.only(places).values(forecasts, level)
+        values = np.full((len(series), steps, len(model.levels)), np.nan)
+        values[places] = [each.forecast for each in forecasts]
         return values if level is None else values[..., level]
 
     def score(self, X: Any, y: None = None, *, known: Any = None) -> float:
@@ -392,7 +410,9 @@ class Forecaster(Estimator):
         model = self._fitted_model
         F = model.horizon
         series, _ = self._read(X, known, 0, model.known)
-        forecasts = self._forecasts(series, F, stacklevel=3)
+        forecasts = self._forecasts([series[i] for i in complete_places(series)], F, stacklevel=3)
+        if line := left_out_line(series):
+            warnings.warn(line, stacklevel=2)
         scores = [np.nanmean(np.abs(one.median - one.target[one.rows_ahead])) / one.mase_divisor for one in forecasts]
         if np.isnan(scores).all():
             raise ValueError(f"X has {TOO_FEW}; give series that change before their last {F} values")
@@ -423,7 +443,11 @@ class Forecaster(Estimator):
         farthest = F + (check_size("windows", windows) - 1) * step
         if (most := max(len(each.target_rows) for each in series)) <= farthest:
             raise ValueError(f"X has only {most} rows, and needs more than {farthest}; lower windows, step or horizon")
-        keys = form.ids if form else range(len(series))
+        places = complete_places(series)
+        if line := left_out_line(series):
+            warnings.warn(line, stacklevel=2)
+        series = [series[i] for i in places]
+        keys = form.only(places).ids if form else places
         model, rows = type(self)(**self.get_params()), list[dict[str, Any]]()
         for back in range(farthest, F - 1, -step):
             used = {key: each for key, each in zip(keys, series, strict=True) if len(each.target_rows) > back}

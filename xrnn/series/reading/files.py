@@ -38,7 +38,7 @@ def read_path(path: Path, columns: Columns = Columns()) -> list[Series]:  # noqa
         if suffix in (".ts", ".npy") and columns.named - columns.optional:
             raise DataError(f"{path} has no column names; leave out the options that name columns")
         if suffix == ".ts":
-            return read_ts(path, targets=columns.targets, encoding=columns.encoding)
+            return read_ts(path, targets=columns.targets, encoding=columns.encoding, to_forecast=columns.timed)
         if suffix == ".npy":
             return [_read_npy(path)]
         if suffix in TABLES:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from xrnn.series.one_series import Series, Time, checked
+from xrnn.series.one_series import Series, Time, checked, is_complete
 from xrnn.series.reading.notes import tell
 from xrnn.series.reading.tables import Columns, Table, cell_of, names_in, text_of
 
@@ -66,7 +66,10 @@ class Form:
         return sys.modules["pandas"].Index(self.frame.iloc[:, len(self.keys) - 1])
 
     def series(self) -> list[Series]:
-        """The series, sorted by time, without the rows before the first value.   Raises ValueError."""
+        """The series, sorted by time, without the rows before the first value; also those that are not complete.
+
+        Raises ValueError.
+        """
         frame, first, index = self.frame.copy(deep=False), len(self.keys), self.times
         if np.any(np.asarray(getattr(index, "nanosecond", 0)) > 0):  # NaN of a missing time
             raise ValueError("X has times of nanoseconds; round them to microseconds, or number the rows")
@@ -90,8 +93,19 @@ class Form:
                 ]
             else:
                 made.append(Series(of_rows, None, name, table.header[first:], of_steps, key, zone=zone))
-        series = [replace(checked(one, to_forecast=True), holidays=self.holidays) for one in made]
+        made = [replace(one, holidays=self.holidays) for one in made]
+        series = [checked(one, to_forecast=True) if is_complete(one) else one for one in made]
         return [each.part(each.target_rows.start) for each in series]
+
+    def only(self, places: Sequence[int]) -> Form:
+        """This form with the series at these places alone."""
+        if len(places) == len(self.ids):
+            return self
+        if self.wide:
+            return replace(self, targets=self.targets[[*places]])
+        ids = {text_of(cell_of(self.ids[i])) for i in places}
+        rows = [text_of(cell_of(each)) in ids for each in self.frame.iloc[:, 0]]
+        return replace(self, frame=self.frame[rows])
 
     def index(self, times: Sequence[Time]) -> Any:
         """The times as an index of the kind of the given one."""

@@ -32,7 +32,7 @@ import numpy as np
 
 from xrnn.files import printable, quoted
 from xrnn.series.errors import DataError, Fault, param
-from xrnn.series.one_series import Series, Time, checked, complete
+from xrnn.series.one_series import Series, Time, checked_file
 from xrnn.series.reading.languages import LANGUAGES, MONTHS, language_of, unit_of
 from xrnn.series.reading.notes import Note, tell
 from xrnn.series.reading.numbers import (
@@ -351,9 +351,8 @@ class Table:
         if not self.rows:
             skipped = self.columns.skip_rows
             remedy = f"give a lower {param('skip_rows')} than {skipped}, or leave" if skipped else "leave"
-            raise DataError(
-                f"{self.name} has no values{' below the skipped rows' if skipped else ''}; {remedy} the file out"
-            )
+            got = f"{self.name} has no values{' below the skipped rows' if skipped else ''}"
+            raise DataError(f"{got}; {remedy} the file out", no_value=True)
         roles = self.roles()
         numbers = list(roles.channels)
         if self.columns.targets and roles.label is not None:
@@ -399,9 +398,7 @@ class Table:
                 zone=zone,
             )
             made.append(one)
-        if self.columns.timed:
-            made = complete(self.name, made)
-        return [checked(one, to_forecast=self.columns.timed) for one in made]
+        return checked_file(self.name, made, to_forecast=self.columns.timed)
 
     def _with_offsets(self, times: list[Time], id_at: int | None) -> list[Time]:
         """The times; those of dates without an offset as the clock of the time zone shows them, for each series."""

@@ -22,14 +22,16 @@ import numpy as np
 
 from xrnn.files import quoted
 from xrnn.series.errors import DataError
-from xrnn.series.one_series import Series, checked
+from xrnn.series.one_series import Series, checked_file
 from xrnn.series.reading.notes import tell
 from xrnn.series.reading.tables import numbers_in
 from xrnn.series.reading.text import read_text
 
 
-def read_ts(path: Path, *, targets: bool = False, encoding: str = "") -> list[Series]:
+def read_ts(path: Path, *, targets: bool = False, encoding: str = "", to_forecast: bool = False) -> list[Series]:
     """The series in a text file. With `targets`, @targetLabel is allowed: labels are then numbers to predict.
+
+    to_forecast   see `checked_file`
 
     Raises DataError, with the number of the line, and OSError.
     """
@@ -49,7 +51,9 @@ def read_ts(path: Path, *, targets: bool = False, encoding: str = "") -> list[Se
         raise DataError(f"{path} has no @data, no @classLabel or no series; is the file complete?")
     if "@targetlabel" in flags and not targets:
         raise DataError(f"{path} has @targetLabel, numbers to predict in place of labels; use `xrnn regress`")
-    return [_series(bool(labels & flags), tags.get("@classlabel", [])[1:], line, where) for where, line in data]
+    has_label, declared = bool(labels & flags), tags.get("@classlabel", [])[1:]
+    series = [_series(has_label, declared, line, where) for where, line in data]
+    return checked_file(str(path), series, to_forecast=to_forecast)
 
 
 def _series(has_label: bool, declared: Sequence[str], line: str, where: str) -> Series:
@@ -62,4 +66,4 @@ def _series(has_label: bool, declared: Sequence[str], line: str, where: str) -> 
     values = [numbers_in(each.split(","), ".", f"{where}, channel {i}") for i, each in enumerate(channels, start=1)]
     if len({*map(len, values)}) > 1:
         raise DataError(f"{where}: the channels have different lengths; write ? for missing values")
-    return checked(Series(np.array(values, dtype=np.float64).T, label or None, where))
+    return Series(np.array(values, dtype=np.float64).T, label or None, where)
