@@ -55,11 +55,7 @@ NB_MODULE(_kernels, m) {
         for (const Level& l : test_levels()) names.append(l.name);
         return names;
     });
-    m.def("cells", [] {
-        nb::list names;
-        for (const Recurrence<float>* r = operations<float>().recurrences; r->name; ++r) names.append(r->name);
-        return names;
-    });
+    m.def("cells", [] { return nb::list(cell_names()); });
     m.def("level", [] { return level.name; });
     m.def("products_by", [](int products) { return level.products(products) ? level.products(products)->by : nullptr; });
     m.def("has_bfloat16_instruction", has_bfloat16_instruction);

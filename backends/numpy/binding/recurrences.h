@@ -2,7 +2,6 @@
 #pragma once
 
 #include <algorithm>
-#include <cstring>
 #include <optional>
 #include <string>
 #include <utility>
@@ -16,17 +15,30 @@
 
 namespace {
 
-// The kernels of the cell of this name.
+// The names of the cells that have kernels: a tuple of interned strings, in the order of `Operations::recurrences`.
+// Never deleted: at exit, the interpreter is gone first.
+nb::handle cell_names() {
+    static PyObject* const names = [] {
+        nb::list made;
+        for (const Recurrence<float>* r = operations<float>().recurrences; r->name; ++r)
+            made.append(nb::steal(PyUnicode_InternFromString(r->name)));
+        return PyList_AsTuple(made.ptr());
+    }();
+    return names;
+}
+
+// The kernels of the cell of this name. Equal interned strings are one object, so that comparing addresses is enough.
+// It saves 25 to 50 ns, 5 % of a step of an LSTM or GRU with 4 units.
 template <class S>
 const Recurrence<S>& recurrence(nb::handle cell) {
-    const char* const name = PyUnicode_AsUTF8(cell.ptr());
-    if (!name) throw nb::python_error();
-    for (const Recurrence<S>* r = operations<S>().recurrences; r->name; ++r)
-        if (std::strcmp(r->name, name) == 0) return *r;
-    std::string names;
-    for (const Recurrence<S>* r = operations<S>().recurrences; r->name; ++r)
-        names += (names.empty() ? "" : ", ") + std::string(r->name);
-    throw nb::value_error(("expected a cell that has kernels: " + names).c_str());
+    PyObject* name = cell.inc_ref().ptr();
+    PyUnicode_InternInPlace(&name);
+    const nb::object interned = nb::steal(name);
+    PyObject* const names = cell_names().ptr();
+    for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(names); ++i)
+        if (interned.ptr() == PyTuple_GET_ITEM(names, i)) return operations<S>().recurrences[i];
+    const nb::object listed = nb::str(", ").attr("join")(cell_names());
+    throw nb::value_error(("expected a cell that has kernels: " + nb::cast<std::string>(listed)).c_str());
 }
 
 // The array of state k, or None, from a tuple or a list with an item for each state, or from None for all states.
