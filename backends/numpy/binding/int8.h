@@ -40,7 +40,9 @@ struct Int8Input {
           values(item(packed, 0), {panels(H), (K + 3) / 4, gates, INT8_UNITS, 4}),
           sums(item(packed, 1), {panels(H), gates, INT8_UNITS}),
           scale(item(packed, 2), {panels(H), gates, INT8_UNITS}) {
-        values.contiguous(), sums.contiguous(), scale.contiguous();
+        values.contiguous();
+        sums.contiguous();
+        scale.contiguous();
     }
     static int64_t panels(int64_t H) { return (H + INT8_UNITS - 1) / INT8_UNITS; }
     Int8Matrix matrix() const {

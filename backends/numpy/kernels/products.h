@@ -423,7 +423,8 @@ bool affine(const xrnn::Affine<Sum<P>>& f, Partition partition) {
 template <class P>
 bool affine_gradients(const xrnn::AffineGradients<Sum<P>>& f, int threads) {
     if (f.rows == 0 || f.C == 0) {  // all sums are empty
-        fill_zeros(f.dW, f.D * f.C), fill_zeros(f.db, f.C);
+        fill_zeros(f.dW, f.D * f.C);
+        fill_zeros(f.db, f.C);
         if (f.dx) fill_zeros(f.dx, f.rows * f.D);
         return true;
     }

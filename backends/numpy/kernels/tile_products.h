@@ -108,9 +108,16 @@ struct AmxTile {
         for (int64_t k = 0; k < s.K; k += GROUP, a += GROUP, b += GROUP * s.b_row) {
             if (last_rows < W) copy_edge(a + (RB - 1) * W * s.a_row, s.a_row);
             load_a(a, s.a_row, 0);
-            if constexpr (PARTS > 1) load_b(b, 1), add_products();
-            load_b(b, 0), add_products();
-            if constexpr (PARTS > 1) load_a(a, s.a_row, 1), add_products();
+            if constexpr (PARTS > 1) {
+                load_b(b, 1);
+                add_products();
+            }
+            load_b(b, 0);
+            add_products();
+            if constexpr (PARTS > 1) {
+                load_a(a, s.a_row, 1);
+                add_products();
+            }
         }
     }
 
