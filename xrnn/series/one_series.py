@@ -35,6 +35,7 @@ class Series:
     semicolons: bool = False  # whether they separate the cells of its file
     closed: tuple[bool, ...] = ()  # for each time: True for a day without a row in the table, such as a holiday
     holidays: frozenset[date] = frozenset()  # known ones, of days ahead, too
+    step: str = ""  # its name, see `Step.name`, if the index of a frame tells which weekdays are closed
     idle_rows: int = 0  # that were left out, since a shop was closed there
     zone: tzinfo | None = None  # of the clock that showed the times, if they got their offsets from it
 

@@ -28,7 +28,7 @@ CLOCK_CHANGE: Final = (
     "; if the clock changed there, give times with their offset, as in 2024-03-31 03:00+02:00, or --timezone for a file"
 )
 _WEEKDAYS: Final = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
-_WEEKEND: Final = frozenset({5, 6})
+WEEKEND: Final = frozenset({5, 6})
 LEAST_WEEKS: Final = 3  # in which a weekday is missing, to be closed; Saturday and Sunday may be missing once
 MOST_HOLIDAYS: Final = 0.08  # of the open days: 20 a year
 _ROUNDING: Final = 1e-6  # numbers are equal steps if they differ by less than this share
@@ -53,7 +53,7 @@ class Step:
         """The step as text: "1 month", "15 minutes", "1 working day", "1 day except Sun"; a number has no unit."""
         if not self.unit:
             return f"{self.count:.4g}"
-        if self.closed == _WEEKEND:
+        if self.closed == WEEKEND:
             return "1 working day"
         if self.closed:
             return f"1 day except {weekday_names(self.closed)}"
@@ -142,11 +142,16 @@ def step_of(times: Sequence[Any], name: str, like: str = "") -> Step | None:
     )
 
 
+def open_days(closed: frozenset[int]) -> Step:
+    """The step of days without these weekdays."""
+    return Step(1, "day", closed=closed)
+
+
 def step_named(name: str, time: Time) -> Step | None:
     """The step called `name`, see `Step.name`, of a series with this time. None for another kind of time."""
     if name == "1 working day" or name.startswith("1 day except "):
-        days = {day for day, text in enumerate(_WEEKDAYS) if text in name} or _WEEKEND
-        return Step(1, "day", closed=frozenset(days)) if isinstance(time, datetime) else None
+        days = {day for day, text in enumerate(_WEEKDAYS) if text in name} or WEEKEND
+        return open_days(frozenset(days)) if isinstance(time, datetime) else None
     number, _, unit = name.partition(" ")
     count, unit = as_number(number), unit.removesuffix("s")
     units, day = (("month", *_UNITS), _day_of_month([time])) if isinstance(time, datetime) else (("",), 0)
@@ -181,13 +186,13 @@ def _candidates(times: Sequence[Any], like: str) -> list[Step]:
     in_months = [12 * (b.year - a.year) + b.month - a.month for a, b in pairs]
     size, months = (Counter(each).most_common(1)[0][0] for each in (differences, in_months))
     unit = next((unit for unit, each in _UNITS.items() if not size % each), "second")
-    steps = [Step(size / _UNITS[unit], unit), *(Step(1, "day", closed=days) for days in _closed_days(times, like))]
+    steps = [Step(size / _UNITS[unit], unit), *map(open_days, _closed_days(times, like))]
     return [Step(months, "month", _day_of_month(times)), *steps] if months > 0 else steps
 
 
 def _closed_days(dates: Sequence[Any], like: str) -> list[frozenset[int]]:
     """The sets of weekdays that may be closed: the weekend, those of the step `like`, and those without any date."""
-    found = [_WEEKEND]
+    found = [WEEKEND]
     if (preferred := step_named(like, dates[0])) and preferred.closed:
         found.append(preferred.closed)
     missing = frozenset(range(7)) - {date.weekday() for date in dates}

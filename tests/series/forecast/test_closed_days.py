@@ -245,6 +245,18 @@ def test_an_index_of_custom_business_days_leaves_out_its_holidays_ahead() -> Non
     assert scores.mase[0] == pytest.approx(error / mean_change(given[:76]))
 
 
+@pytest.mark.parametrize("weekmask", ["", "Mon Tue Wed Thu Fri Sat", "Tue Wed Thu Fri Sat", "Mon Wed Fri"])
+def test_the_frequency_of_an_index_tells_the_closed_days_of_less_than_three_weeks(weekmask: str) -> None:
+    pandas = pytest.importorskip("pandas")
+    open_ = pandas.offsets.CustomBusinessDay(weekmask=weekmask) if weekmask else pandas.offsets.BusinessDay()
+    index = pandas.date_range("2024-01-03", periods=17, freq=open_)[:12]
+    given = pandas.Series(np.arange(12.0) ** 1.5, index)
+    forecaster = Forecaster(horizon=5).fit(given)
+    later = pandas.date_range("2024-01-03", periods=17, freq=open_)[12:]
+    assert [*forecaster.predict().index] == [*later]
+    assert [*forecaster.predict(given[3:]).index] == [*later]
+
+
 def mean_change(values: Any) -> float:
     """The mean change from a day to the same weekday a week before, if both are open."""
     before = values.shift(freq="7D")

@@ -174,6 +174,10 @@ def test_a_forecaster_has_the_effects_by_the_number_or_the_name_of_each_series(t
     assert [each.value for each in named.effects_] == pytest.approx([each.value for each in found])
     assert [*pandas.DataFrame(named.effects_)] == [*Effect._fields]
     assert Forecaster(horizon=3, season=7).fit(X).effects_ == []
+    empty = np.concatenate([np.full_like(X[:1], np.nan), X])
+    with pytest.warns(match="left out 1 of 3 series"):
+        forecaster.fit(empty, known=promotion[[0, 0, 1], :, None])
+    assert [each.series for each in forecaster.effects_] == [1, 2]
     named.save(tmp_path / "f.safetensors")
     with pytest.raises(AttributeError, match=r"^a loaded Forecaster keeps no training series, and so no effects; fit"):
         _ = Forecaster.load(tmp_path / "f.safetensors").effects_

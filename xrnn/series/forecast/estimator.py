@@ -284,7 +284,8 @@ class Forecaster(Estimator):
                 are not used. In a DataFrame, they are columns that Forecaster(known=) names
         """
         series, form = self._read(X, known, 0)
-        fitted = self.learn([series[i] for i in complete_places(series)])
+        places = complete_places(series)
+        fitted = self.learn([series[i] for i in places])
         if line := left_out_line(series):
             warnings.warn(line, stacklevel=2)
         for line in [*closed_lines(fitted), *outlier_lines(fitted), *wrong_known_lines(fitted), *effect_lines(fitted)]:
@@ -292,7 +293,8 @@ class Forecaster(Estimator):
         if getattr(X, "ndim", 0) > 1:
             self.n_features_in_ = X.shape[1]  # as in scikit-learn
         self._last = series, form  # for `predict` without X
-        self._effects = effects(fitted, known_names(fitted[0]), form.ids if form else range(len(fitted)))
+        keys = form.ids if form else range(len(series))
+        self._effects = effects(fitted, known_names(fitted[0]), [keys[i] for i in places])
         return self
 
     def learn(self, series: Sequence[Series]) -> list[OneSeries]:

@@ -94,7 +94,7 @@ def fit_series(series: Sequence[Series], settings: Settings, *, held_out: bool =
     Raises DataError.
     """
     longest = max(series, key=lambda one: len(one.times or ()))
-    step = step_of(longest.times or (), longest.name)
+    step = step_of(longest.times or (), longest.name, longest.step)
     series = [with_holidays(one, step) for one in series]
     skipped = [first_row(one, _cut(one.target_rows, settings.horizon) if held_out else None) for one in series]
     series = [one.part(start) for one, (start, _) in zip(series, skipped, strict=True)]

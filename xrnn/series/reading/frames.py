@@ -22,6 +22,7 @@ import numpy as np
 from xrnn.series.one_series import Series, Time, checked, is_complete
 from xrnn.series.reading.notes import tell
 from xrnn.series.reading.tables import Columns, Table, cell_of, names_in, text_of
+from xrnn.series.steps import WEEKEND, open_days
 
 if TYPE_CHECKING:
     from xrnn.series.forecast.series import OneSeries
@@ -41,6 +42,7 @@ class Form:
     in_index  True if the index of X has two levels, the series and the times
     dtype     of the times in X: forecasts have times of the same dtype
     holidays  of the frequency of the times, such as pandas' CustomBusinessDay has them
+    step      the name of the step that this frequency has; empty if it leaves out no weekdays
     """
 
     frame: Any
@@ -50,6 +52,7 @@ class Form:
     in_index: bool
     dtype: Any
     holidays: frozenset[date] = frozenset()
+    step: str = ""
 
     @property
     def ids(self) -> list[Any]:
@@ -93,7 +96,7 @@ class Form:
                 ]
             else:
                 made.append(Series(of_rows, None, name, table.header[first:], of_steps, key, zone=zone))
-        made = [replace(one, holidays=self.holidays) for one in made]
+        made = [replace(one, holidays=self.holidays, step=self.step) for one in made]
         series = [checked(one, to_forecast=True) if is_complete(one) else one for one in made]
         return [each.part(each.target_rows.start) for each in series]
 
@@ -198,9 +201,23 @@ def form_of(X: Any, id_name: str, time: str, target: str, known: tuple[str, ...]
     parts += [used.iloc[:, i] for i in range(used.shape[1])]
     table = pandas.DataFrame({i: part.array for i, part in enumerate(parts)})
     table.columns = [*map(str, keys), *("value" if each is None else str(each) for each in used.columns)]
-    holidays = np.array(getattr(getattr(X.index, "freq", None), "holidays", ()), "datetime64[D]")
+    frequency = getattr(X.index, "freq", None)
+    holidays = np.array(getattr(frequency, "holidays", None) or (), "datetime64[D]")
     targets = used.columns if is_wide else [*used.columns][:1]
-    return Form(table, keys, targets, is_wide, levels == 2, dtype, frozenset(holidays.tolist()))
+    return Form(
+        table, keys, targets, is_wide, levels == 2, dtype, frozenset(holidays.tolist()), _step_of_open_days(frequency)
+    )
+
+
+def _step_of_open_days(frequency: Any) -> str:
+    """The name of the step of pandas' BusinessDay or CustomBusinessDay; empty for another frequency."""
+    if getattr(frequency, "n", 0) != 1:
+        return ""
+    if frequency.rule_code == "B":
+        return open_days(WEEKEND).name
+    if frequency.rule_code != "C":
+        return ""
+    return open_days(frozenset(np.flatnonzero(~frequency.calendar.weekmask).tolist())).name
 
 
 def _counts_rows(index: Any) -> bool:
