@@ -7,11 +7,13 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Final
 
 import numpy as np
 
+from xrnn.commands.gaps import draw_band, draw_line
 from xrnn.commands.options import ForecastOptions, ReadingOptions, argument, with_options
 from xrnn.commands.output import Run, counted, in_picture, span, table, to_stderr
 from xrnn.commands.table_files import TableFile
@@ -349,7 +351,7 @@ def draw_forecasts(
 
     A panel shows the last four horizons of a series and, after them, its forecast; a strip above it shows the whole
     series. If the series is scored, the panel also shows the forecasts of the held-out rows, one horizon apart, beside
-    the seasonal naive ones.
+    the seasonal naive ones. Closed days are gaps, see `gaps.has_gaps`.
 
     tests    of the scored series;   parts: a line below the panels: what the forecasts consist of
     only     the place of the only series to draw
@@ -396,9 +398,9 @@ def _times_in_picture(series: OneSeries) -> list[Any]:
 
 def _draw_strip(axes: Any, series: OneSeries, first: int) -> None:
     """The whole series and its forecast. The part that the panel shows, from row `first`, is shaded."""
-    end, times = series.cut, _times_in_picture(series)
-    axes.plot(times[:end], series.open_target[:end], color="tab:gray", linewidth=0.5)
-    axes.plot(times[end:], series.median, color="tab:blue", linewidth=0.5)
+    end, times, step = series.cut, _times_in_picture(series), series.model.step
+    draw_line(axes, step, times[:end], series.open_target[:end], color="tab:gray", linewidth=0.5)
+    draw_line(axes, step, times[end:], series.median, color="tab:blue", linewidth=0.5)
     axes.axvspan(times[first], times[-1], color="tab:gray", alpha=0.15, linewidth=0)
     axes.set(yticks=[], xmargin=0)
     _show_times(axes, times)
@@ -420,25 +422,26 @@ def _draw_panel(axes: Any, series: OneSeries, test: Backtest | None, first: int)
     F, levels = series.model.horizon, series.model.levels
     end, given, times = series.cut, series.given, _times_in_picture(series)
     width = 1.5 if end - first < _MANY_ROWS else 0.5  # points
-    axes.plot(times[first:end], series.open_target[first:end], color="tab:gray", label="values", linewidth=width)
+    draw = partial(draw_line, axes, series.model.step)
+    draw(times[first:end], series.open_target[first:end], color="tab:gray", label="values", linewidth=width)
     axes.grid(alpha=0.3)
 
-    def draw(start: int, values: HostArray, label: str | None = None) -> None:
-        """A forecast (F, Q) from row `start`."""
-        at = times[start : start + F]
-        axes.fill_between(at, values[:, 0], values[:, -1], color="tab:blue", alpha=0.2, linewidth=0)
-        axes.plot(at, values[:, levels.index(0.5)], color="tab:blue", linewidth=width, label=label)
+    def draw_forecast(at: Sequence[Any], values: HostArray, label: str | None = None) -> None:
+        """A forecast (F, Q) of these times."""
+        draw_band(axes, series.model.step, at, values, "tab:blue")
+        draw(at, values[:, levels.index(0.5)], color="tab:blue", linewidth=width, label=label)
 
     if test:
         # one horizon apart, up to the last one
         used = ((test.origins[-1] - test.origins) % F == 0) & (test.origins >= first)
         shown = (each[used] for each in (test.origins, test.forecasts, test.seasonal_naive))
         for origin, values, naive in zip(*shown, strict=True):
-            draw(origin, values)
-            axes.plot(times[origin : origin + F], naive, color="tab:orange", linewidth=width / 2)
+            at, is_open = times[origin : origin + F], ~np.array(given.closed[origin : origin + F] or [False] * F)
+            draw_forecast(at, np.where(is_open[:, None], values, np.nan))
+            draw(at, np.where(is_open, naive, np.nan), color="tab:orange", linewidth=width / 2)
         axes.lines[-1].set_label("seasonal naive")
     axes.axvline(times[end], color="tab:gray", linestyle=":", label=f"the next {F} steps")
-    draw(end, series.forecast, f"forecast, {levels[0]:g} to {levels[-1]:g}")
+    draw_forecast(times[end : end + F], series.forecast, f"forecast, {levels[0]:g} to {levels[-1]:g}")
     time_name, value_name = " ".join(given.time_names) or "time", (given.channel_names or ("",))[0] or "value"
     axes.set(xlabel=in_picture(time_name) if given.times else "row", ylabel=in_picture(value_name), xmargin=0.01)
     _show_times(axes, times)
