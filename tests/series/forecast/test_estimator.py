@@ -454,6 +454,16 @@ def test_errors() -> None:
     )
 
 
+def test_intervals_of_fewer_rows_are_wider_if_the_training_series_are_short_too() -> None:
+    """None has a horizon beside the context, so nothing can be measured: the factor is √(14 / rows)."""
+    rng = np.random.default_rng(0)
+    values = 50 + 5 * np.sin(2 * np.pi * np.arange(20) / 7) + rng.standard_normal(20)
+    forecaster = Forecaster(horizon=6, season=12).fit([values])
+    np.testing.assert_allclose(forecaster.model_.widening, np.sqrt(14 / np.arange(14).clip(1)))
+    short = Forecaster(horizon=3, season=12).fit([values[:9]])
+    assert (short.model_.widening[9:] == 1).all()  # its offsets are those of nine rows
+
+
 def test_fewer_rows_than_the_model_reads_are_named_and_have_wider_intervals(
     capsys: pytest.CaptureFixture[str],
 ) -> None:

@@ -437,6 +437,9 @@ def _widening(series: Sequence[PreparedSeries], model: Model) -> HostArray:
     Errors of forecasts from the last n rows before some origins, in units of these rows, are compared with errors of
     forecasts from all rows before them, up to ten contexts: the factor is the ratio of their quantiles, at least 1. It
     is measured for some numbers of rows, and is linear between them. A smaller number never has a smaller factor.
+
+    If no series is long enough, or their errors are 0, it is √(m / n) for n rows, with the m rows of the longest series,
+    at most C: the factors that were measured on M1 and M3 are near to that.
     """
     F, C = model.horizon, model.context
     long = [one for one in series if one.cut > C + F]
@@ -460,8 +463,11 @@ def _widening(series: Sequence[PreparedSeries], model: Model) -> HostArray:
 
     each_of([*places.items()], "intervals of short series", compare)
     level = min(model.levels[-1] - model.levels[0], _LARGEST_LEVEL)
-    quantiles = [np.nanquantile(np.append(of_n, 0), level) for of_n in (of_all, *errors.values())]
-    factors = np.array(quantiles[1:]) / max(quantiles[0], 1e-300) if quantiles[0] > 0 else np.ones(len(lengths))
+    usual, *of_few = [np.nanquantile(np.append(of_n, 0), level) for of_n in (of_all, *errors.values())]
+    if usual == 0:
+        m = min(C, max(one.cut for one in series))
+        return np.sqrt(np.maximum(m / np.arange(C).clip(1), 1))
+    factors = np.array(of_few) / usual
     factors = np.maximum.accumulate(factors[::-1].clip(1))[::-1]
     return np.interp(np.arange(C), lengths, factors)
 
