@@ -438,8 +438,8 @@ def _widening(series: Sequence[PreparedSeries], model: Model) -> HostArray:
     forecasts from all rows before them, up to ten contexts: the factor is the ratio of their quantiles, at least 1. It
     is measured for some numbers of rows, and is linear between them. A smaller number never has a smaller factor.
 
-    If no series is long enough, or their errors are 0, it is √(m / n) for n rows, with the m rows of the longest series,
-    at most C: the factors that were measured on M1 and M3 are near to that.
+    If no series is long enough, or their errors are 0, it is √(m / n) for n rows, with the m rows of the longest
+    series, at most C: the factors that were measured on M1 and M3 are near to that.
     """
     F, C = model.horizon, model.context
     long = [one for one in series if one.cut > C + F]
