@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -75,4 +76,4 @@ def parts_of(line: Any) -> list[tuple[datetime, datetime]]:
     points = points_of(line)
     if len({x for x, _ in points}) < 2:
         return []
-    return [(a, b) for (a, y), (b, z) in zip(points, points[1:], strict=False) if not np.isnan([y, z]).any()]
+    return [(a, b) for (a, y), (b, z) in itertools.pairwise(points) if not np.isnan([y, z]).any()]
