@@ -130,6 +130,21 @@ def test_a_step_of_a_classifier_with_patches_in_c_is_a_patch(patch: int, capsys:
     assert (described["patch"], described["scaling"]) == (str(patch), "shared")
 
 
+@pytest.mark.needs("onnx", "onnx")
+def test_c_holds_one_window_and_onnx_none(capsys: Capture) -> None:
+    classifier, series = trained("--one-way", "--window", "3"), long_series()
+    assert classifier.steps_ == 6
+    words = (
+        "c.safetensors answers by the mean over windows of 3 rows, which a .c file can't hold; give --last 3 for the"
+    )
+    assert words in failed(capsys, "convert", "c.safetensors", "a.c")
+    for last in ("3", "5"):  # the rows of an incomplete window are not counted
+        rows = in_c("c.safetensors", series, "--last", last)
+        assert_allclose(rows, [*classifier.stream(series, 3)], rtol=1e-5, atol=1e-6)
+    words = "c.safetensors can't be converted to .onnx; train a model with --window 0"
+    assert words in failed(capsys, "convert", "c.safetensors", "a.onnx")
+
+
 def test_the_number_of_last_rows_belongs_to_c_files_of_series(capsys: Capture) -> None:
     trained("--one-way")
     assert failed(capsys, "convert", "c.safetensors", "a.onnx", "--last", "3").startswith("got --last for .onnx")

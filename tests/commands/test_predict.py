@@ -251,6 +251,24 @@ def test_a_stream_names_a_channel_without_values(capsys: Capture) -> None:
     assert len(err.splitlines()) == 1
 
 
+def test_a_stream_names_the_windows_that_it_is_about(capsys: Capture) -> None:
+    X, y = [each.values for each in waves(12)], [each.label for each in waves(12)]
+    classifier = Classifier(model="features", window=3).fit(X, y)
+    classifier.save("windows")
+    values = np.concatenate(X[:3])
+    running, err = streamed(capsys, text(values), "windows")
+    assert err == ABOUT.format("6 rows, the mean over 2 windows")
+    p = np.array([*classifier.stream(values)]).max(axis=1)
+    assert [float(line.split(",")[1]) for line in running] == pytest.approx(p, abs=1e-5)
+    _, err = streamed(capsys, "5,6\n" * 4 + "?,6\n" * 4, "windows", "--last", "10")
+    assert err.splitlines() == [
+        "each prediction is about the last 9 rows, the mean over 3 windows",
+        "no value in channel 1 in the last 3 rows, up to 7: predictions use its mean over the training series",
+    ]
+    _, err = streamed(capsys, "5,6\n", "windows", "--last", "2")
+    assert err == "each prediction is about the last 2 rows\n"
+
+
 def test_the_help_of_last_says_what_it_costs(capsys: Capture) -> None:
     main(["predict", "--help"])
     assert "its cost grows with their number" in " ".join(capsys.readouterr().out.replace("│", " ").split())

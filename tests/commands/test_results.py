@@ -62,9 +62,20 @@ LINES: dict[str, tuple[list[str], list[str]]] = {
     ),
 }
 KEYS = {
-    "classify": {"model", "accuracy", "balanced_accuracy", "macro_f1", "right", "series", "steps", "labels", "baseline"}
+    "classify": {
+        "model",
+        "window",
+        "accuracy",
+        "balanced_accuracy",
+        "macro_f1",
+        "right",
+        "series",
+        "steps",
+        "labels",
+        "baseline",
+    }
     | {"standard_error", "largest_label", "wrong"},
-    "regress": {"model", "mae", "r2", "series", "steps", "mean_predictor", "baseline"},
+    "regress": {"model", "window", "mae", "r2", "series", "steps", "mean_predictor", "baseline"},
     "forecast": {"backtest", "effects", "forecast", "known", "new_level", "outliers"},
 }
 

@@ -32,7 +32,7 @@ from xrnn.typing import HostArray
 def test_the_defaults() -> None:
     defaults = {"model": "auto", "cell": "gru", "hidden": 64, "layers": 1, "one_way": False}
     defaults |= {"dropout": 0.3, "noise": 0.3, "patch": 0, "scaling": "auto", "lr": 0.003, "batch": 32}
-    defaults |= {"epochs": None, "seed": 0, "channels_first": False}
+    defaults |= {"epochs": None, "window": None, "seed": 0, "channels_first": False}
     assert Regressor().get_params() == defaults
     assert Classifier().get_params() == defaults | {"class_weight": None}
 

@@ -133,6 +133,7 @@ def _model_of_series(source: Path, estimator: Any, suffix: str, last: int | None
         "--scaling shared": vars(estimator).get("scaling_") == "each",
         "--one-way": suffix == ".c" and not estimator.one_way,
         "--patch 1": suffix == ".onnx" and vars(estimator).get("patch_", 1) > 1,
+        "--window 0": suffix == ".onnx" and estimator.window_ > 0,
     }
     if any(needed.values()):
         options = ", ".join(option for option, is_needed in needed.items() if is_needed)
@@ -146,6 +147,11 @@ def _model_of_series(source: Path, estimator: Any, suffix: str, last: int | None
     labels = tuple(map(str, getattr(estimator, "classes_", ())))
     rows = estimator.steps_ if last is None else last
     LAST.check("last", rows)
+    window = estimator.window_
+    if window and rows >= 2 * window:
+        got = f"{source} answers by the mean over windows of {window:,} rows, which a .c file can't hold"
+        raise DataError(f"{got}; give --last {window} for the answer of the last window")
+    rows = min(rows, window or rows)
     # A step of the converted model is a patch: its steps, each with the values of all channels, then the changes.
     D, patch = estimator.channels_, estimator.patch_
     return Model(

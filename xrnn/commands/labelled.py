@@ -70,7 +70,8 @@ def train_and_test(
         return progress.status
     predicted, baseline, advice = estimator.predict(test), None, ""
     if estimator.model_ != _BASELINE and not estimator.compared_:
-        baseline = type(estimator)(model=_BASELINE, seed=estimator.seed).fit(train, labels).predict(test)
+        other = type(estimator)(model=_BASELINE, window=estimator.window_, seed=estimator.seed)
+        baseline = other.fit(train, labels).predict(test)
     lines, results, draw = report(estimator, test, predicted, baseline)
     run.say(*lines)
     if isinstance(estimator, Classifier):
@@ -89,7 +90,16 @@ def train_and_test(
         results |= {"compared": estimator.compared_}
         if estimator.model_ != "recurrent":
             advice = "--stream of `xrnn predict` runs this model, `xrnn convert` doesn't: for C, train with --one-way"
-    run.finish(results | {"model": estimator.model_, "series": len(truth), "steps": len(estimator.losses_)}, draw)
+    run.finish(
+        results
+        | {
+            "model": estimator.model_,
+            "window": estimator.window_,
+            "series": len(truth),
+            "steps": len(estimator.losses_),
+        },
+        draw,
+    )
     run.say(advice)
     return 0
 

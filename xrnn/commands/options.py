@@ -203,7 +203,7 @@ _RULES: Final = {
 }
 # The placeholder of an option's value, by its name, else by its type.
 _METAVARS: Final[dict[Any, str]] = {
-    **{int: "N", float: "X", str: "NAME", Path: "PATH", "quantiles": "Q,Q,…", "skip_rows": "N"},
+    **{int: "N", float: "X", str: "NAME", Path: "PATH", "quantiles": "Q,Q,…", "skip_rows": "N", "window": "ROWS"},
     "class_weight": "balanced|LABEL=X,…",
     **dict.fromkeys(("id", "time", "label", "group", "target"), "COLUMN"),
     **dict.fromkeys(("skip_columns", "known"), "COLUMN,COLUMN,…"),

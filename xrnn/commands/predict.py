@@ -405,17 +405,21 @@ def _with_notes(rows: Iterable[HostArray], estimator: Classifier | Regressor, gi
     given   the value of --last
     """
     last = given or estimator.steps_
-    first = min(last, _FIRST_ROWS)
+    of_window = min(last, estimator.window_ or last)
+    first = min(of_window, _FIRST_ROWS)
     without = np.zeros(estimator.channels_, np.int64)  # rows since the last value of each channel
     for number, row in enumerate(rows, start=1):
         if number == 1:
             default = "" if given else ", as many as a series of the training has; --last changes this"
-            to_stderr(f"each prediction is about the last {counted(last, 'row')}{default}")
+            complete = last // of_window  # the rows of an incomplete window are not counted
+            windows = f", the mean over {complete:,} windows" if complete > 1 else ""
+            to_stderr(f"each prediction is about the last {counted(complete * of_window, 'row')}{windows}{default}")
         without = np.where(np.isnan(row), without + 1, 0)
         if number == first:
             found, where = without == first, f"the first {counted(first, 'row')}"
         else:
-            found, where = (without == last) & (without < number), f"the last {counted(last, 'row')}, up to {number:,}"
+            found = (without == of_window) & (without < number)
+            where = f"the last {counted(of_window, 'row')}, up to {number:,}"
         for i in np.flatnonzero(found):
             name = estimator.channel_names_[i] if estimator.channel_names_ else i + 1
             to_stderr(f"no value in channel {name} in {where}: predictions use its mean over the training series")

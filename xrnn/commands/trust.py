@@ -81,9 +81,8 @@ def in_parts(classifier: Classifier, series: Sequence[Series]) -> Answers | None
 
     def leave_out(part: HostArray) -> None:
         rest = [series[i] for i in np.setdiff1d(np.arange(len(series)), part)]
-        model = Classifier(model=classifier.model_, seed=classifier.seed, class_weight=classifier.class_weight).fit(
-            rest, [each.label for each in rest]
-        )
+        given: dict[str, Any] = {"model": classifier.model_, "window": classifier.window_, "seed": classifier.seed}
+        model = Classifier(**given, class_weight=classifier.class_weight).fit(rest, [each.label for each in rest])
         left = [series[i] for i in part]
         p = np.zeros((len(left), len(labels)))
         p[:, [labels.index(each) for each in model.classes_.tolist()]] = model.predict_proba(left)

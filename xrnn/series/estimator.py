@@ -91,6 +91,7 @@ RULES: Final[Mapping[str, Rule]] = {
     "patch": whole(0, 1024),
     "scaling": one_of(("auto", "shared", "each")),
     "epochs": whole(1, 10**9, None),
+    "window": whole(0, 2**30, None),
     # of `Forecaster`
     "horizon": whole(1, _MOST_STEPS),
     "season": whole(0, _MOST_STEPS),

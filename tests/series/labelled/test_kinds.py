@@ -13,7 +13,7 @@ from xrnn.series import Classifier, Regressor
 from xrnn.series.labelled import kinds, recurrent
 from xrnn.series.labelled.base import Candidate, Task, Watcher, factor_of, probabilities
 from xrnn.series.labelled.features import Features
-from xrnn.series.labelled.kinds import candidate_of
+from xrnn.series.labelled.kinds import choose_kind
 from xrnn.series.one_series import Series
 from xrnn.typing import HostArray
 
@@ -85,8 +85,8 @@ def compared(
     patch.setattr(kinds, "MODELS", {name: kind(name) for name in outputs})
     series = [Series(np.zeros((3, 1)), each, f"s{i}") for i, each in enumerate(targets)]
     params, told = Classifier().check_params(), Told()
-    candidate, errors = candidate_of(params, Task(np.shape(outputs["a"])[1]), series, told)
-    return str(candidate.fit()), errors, told.lines[1:]
+    chosen = choose_kind(params, Task(np.shape(outputs["a"])[1]), series, told)
+    return str(chosen.candidate.fit()), chosen.compared, told.lines[1:]
 
 
 def test_a_later_kind_must_be_better_by_a_standard_error(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -110,9 +110,9 @@ def test_a_later_kind_must_be_better_by_a_standard_error(monkeypatch: pytest.Mon
 def test_series_that_no_part_leaves_out_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     targets = np.array([0, 0, 1, 1, 2, *range(3, 9)], np.int32)
     right = 1.0 * (targets[:, None] == np.arange(9))
-    *_, lines = compared(monkeypatch, {"a": right}, targets)
+    *_, lines = compared(monkeypatch, {"a": right, "b": right}, targets)
     assert lines[0] == "  never left out, since no other series has the label: s4, s5, s6, s7, s8 and 2 more"
-    assert compared(monkeypatch, {"a": right[:4]}, targets[:4])[2] == ["  --model a: 0 of 4 wrong"]
+    assert compared(monkeypatch, {"a": right[:4], "b": right[:4]}, targets[:4])[2] == ["  --model a: 0 of 4 wrong"]
 
 
 def test_numbers_are_compared_by_their_squared_errors(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -28,7 +28,7 @@ _FACTORS: Final = 2.0 ** np.arange(-10, 10, 0.25)  # of the outputs for labels
 class Parameters:
     """The parameters that Classifier, whose docstring describes them, and Regressor share."""
 
-    of_all: ClassVar = ("model", "seed", "class_weight", "channels_first")  # used by all kinds of models
+    of_all: ClassVar = ("model", "window", "seed", "class_weight", "channels_first")  # used by all kinds of models
 
     model: str = AUTO
     cell: str = "gru"
@@ -42,6 +42,7 @@ class Parameters:
     lr: float = 0.003
     batch: int = 32
     epochs: int | None = None
+    window: int | None = None
     seed: int = 0
     channels_first: bool = field(default=False, metadata=NO_OPTION)
 
@@ -55,6 +56,7 @@ class Task(NamedTuple):
     """What a model learns."""
 
     outputs: int  # 1 for numbers to predict, else the number of labels
+    examples: str = "series"  # what it learns from, in words
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -109,14 +111,6 @@ class Candidate:
     left_out: HostArray
     fit: Callable[[], FittedModel]
 
-    def fit_calibrated(self, targets: HostArray, weights: HostArray) -> FittedModel:
-        """The fitted model; for labels, its outputs have the factor that fits their probabilities to left-out series.
-
-        Raises ModelError.
-        """
-        model = self.fit()
-        return model.times(factor_of(self.left_out, targets, weights)) if targets.dtype.kind == "i" else model
-
 
 class Watcher:
     """Follows a training, and may stop it. By default, it does neither."""
@@ -135,20 +129,29 @@ def probabilities(y: HostArray) -> HostArray:
     return e / e.sum(axis=-1, keepdims=True)
 
 
-def factor_of(left_out: HostArray, targets: HostArray, weights: HostArray) -> float:
+def factor_of(
+    left_out: HostArray,
+    targets: HostArray,
+    weights: HostArray,
+    mean: Callable[[HostArray], HostArray] = lambda values: values,
+) -> float:
     """The factor of the outputs for labels with the lowest cross-entropy on left-out series (Guo et al., 2017).
 
     A target is not 1 for the true label and 0 for the others, but (n + 1) / (n + K) and 1 / (n + K), as by Platt
     (2000), for n left-out series and K labels: n right answers are no proof that the next one is right. If all n are
     right, the best factor gives a mean probability of about (n + 1) / (n + K). The factor is 1 without left-out series.
+
+    left_out   (m, K): outputs, NaN if there is none;   targets, weights   (n,), of the series
+    mean       (m, K) → (n, K): the mean over the windows of each series; without windows, m is n
     """
-    tested = ~np.isnan(left_out).any(axis=1)
-    y, (n, labels) = left_out[tested], (int(tested.sum()), left_out.shape[1])
+    tested = ~np.isnan(mean(left_out)).any(axis=1)
+    n, labels = int(tested.sum()), left_out.shape[1]
     if not n:
         return 1.0
     expected = ((targets[tested, None] == np.arange(labels)) * n + 1) / (n + labels)
     expected *= weights[tested, None]
-    losses = [-(expected * np.log(probabilities(y * each).clip(1e-300))).sum() for each in _FACTORS]
+    answers = (mean(probabilities(left_out * each))[tested] for each in _FACTORS)
+    losses = [-(expected * np.log(p.clip(1e-300))).sum() for p in answers]
     return float(_FACTORS[int(np.argmin(losses))])
 
 

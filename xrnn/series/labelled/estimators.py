@@ -29,8 +29,9 @@ from xrnn.series.labelled.base import (
     targets_of,
     weights_of,
 )
-from xrnn.series.labelled.kinds import MODELS, candidate_of
+from xrnn.series.labelled.kinds import MODELS, choose_kind
 from xrnn.series.labelled.splits import classes_of
+from xrnn.series.labelled.windows import Windows
 from xrnn.series.one_series import LARGEST, Series, check_same
 from xrnn.series.reading.numbers import as_number
 from xrnn.series.scale import deviation_of
@@ -44,14 +45,16 @@ class LabelledEstimator(Parameters, Estimator):
     """What Classifier and Regressor share. Besides the fields of the fitted model, `fit` sets
 
     model_           kind of model that was fitted
+    window_          number of rows in a window; 0: series are not cut
     compared_        of the kinds that were compared, the error on left-out series: the share of wrong labels; for
                      numbers, the mean squared error divided by their variance
     channel_names_   of the series; None if they have none
-    steps_           median number of steps of the training series, rounded up to complete patches: the number of rows
-                     that a prediction for a stream is about
+    steps_           median number of steps of the training series, rounded up to complete patches, or down to complete
+                     windows: the number of rows that a prediction for a stream is about
     """
 
     model_: str = field(init=False, repr=False)
+    window_: int = field(init=False, repr=False, default=0)  # older files have none
     compared_: dict[str, float] = field(init=False, repr=False)
     channels_: int = field(init=False, repr=False)
     channel_names_: tuple[str, ...] | None = field(init=False, repr=False)
@@ -115,18 +118,21 @@ class LabelledEstimator(Parameters, Estimator):
         ]
         if getattr(X, "ndim", 0) > 1:
             learnt["n_features_in_"] = X.shape[1]  # as in scikit-learn, but the second axis is time
-        candidate, learnt["compared_"] = candidate_of(params, task, series, self.watcher)
-        model = candidate.fit_calibrated(targets_of(series), weights_of(series))
+        chosen = choose_kind(params, task, series, self.watcher)
+        model, window = chosen.fit(targets_of(series), weights_of(series)), chosen.windows.rows
         patch = getattr(model, "patch_", 1)  # only a recurrent model has patches
         learnt |= {name: getattr(model, name) for name in _learnt_by(type(model))}
         learnt["model_"] = next(name for name, kind in MODELS.items() if kind is type(model))
         learnt["channel_names_"] = next((each.channel_names for each in series if each.channel_names), None)
-        learnt["steps_"] = math.ceil(np.median([len(each.values) for each in series]) / patch) * patch
+        learnt["compared_"], learnt["window_"] = chosen.compared, window
+        median = float(np.median([len(each.values) for each in series]))
+        learnt["steps_"] = max(1, int(median // window)) * window if window else math.ceil(median / patch) * patch
         self._finish_fit(params, **learnt)
         return self
 
     def _predict(self, X: Any) -> HostArray:
-        return self._decoded(self._fitted_model.outputs(self._series_of(X)))
+        windows = Windows.of(self._series_of(X), self.window_)
+        return windows.mean(self._decoded(self._fitted_model.outputs(windows.series)))
 
     def _series_of(self, X: Any, count: int | None = None) -> list[Series]:
         """The series in X, see `as_series`, with the channels of the model.   Raises DataError for other channels."""
@@ -140,25 +146,31 @@ class LabelledEstimator(Parameters, Estimator):
         """The prediction after each row (D,) of an endless series: the probabilities (K,), or the number, 0-d.
 
         It is the prediction of `predict` for a series that consists of the last rows alone. Only these are kept, so the
-        memory of a stream is constant. The time of a prediction is that of a series of so many steps.
+        memory of a stream is constant. The time of a prediction is that of a series of so many steps. With windows, it
+        is the mean over the last ones, and its time is that of one window.
 
         rows   arrays, or mappings and pandas' Series with the names of the channels. If a channel has no value in the
-               last rows, its mean over the training series is used
-        last   number of rows that a prediction is about; by default `steps_`. At the start of the stream, the rows are
-               fewer
+               last rows, or in a window, its mean over the training series is used
+        last   number of rows that a prediction is about; by default `steps_`. With windows, the rows of an incomplete
+               one are not counted. At the start of the stream, the rows are fewer
 
         Raises ValueError for an invalid `last`, and for a row of another shape.
         """
         self._fitted()
         size = self.steps_ if last is None else last
         LAST.check("last", size)
-        return self._predictions(rows, deque(maxlen=size))
+        return self._predictions(rows, size)
 
-    def _predictions(self, rows: Iterable[Any], window: deque[HostArray]) -> Iterator[HostArray]:
-        model = self._fitted_model
+    def _predictions(self, rows: Iterable[Any], last: int) -> Iterator[HostArray]:
+        """See `stream`. The windows before the last one were the last ones some rows ago: their answers are kept."""
+        model, size = self._fitted_model, min(last, self.window_ or last)
+        window: deque[HostArray] = deque(maxlen=size)
+        answers: deque[HostArray] = deque(maxlen=(last // size - 1) * size + 1)
         for i, row in enumerate(rows):
             window.append(as_row(row, f"rows[{i}]", self.channels_, self.channel_names_))
-            yield self._decoded(model.outputs([Series(np.array(window), None, "")]))[0]
+            answers.append(self._decoded(model.outputs([Series(np.array(window), None, "")]))[0])
+            complete = min((i + 1) // size, last // size)
+            yield np.mean([answers[-1 - k * size] for k in range(max(1, complete))], axis=0)
 
     def _try(self) -> None:
         params = self._fitted()
@@ -169,6 +181,7 @@ class LabelledEstimator(Parameters, Estimator):
         model, D, names = self._fitted_model, self.channels_, self.channel_names_
         has_scale = np.shape(self.scale_)[1] % D == 0 and (self.scale_[1] > 0).all()
         LAST.check("steps_", self.steps_)
+        RULES["window"].check("window_", self.window_)
         has_names = names is None or (isinstance(names, tuple) and [*map(type, names)] == [str] * D)
         if not has_scale or not has_names or np.ndim(self.losses_) != 1:
             raise ValueError("scale_, losses_ or channel_names_ does not fit the number of channels")
@@ -211,6 +224,9 @@ class Classifier(LabelledEstimator):
     lr               highest learning rate of Adam
     batch            series per update
     epochs           passes over the training series; by default 1600 / √series, at least 10
+    window           number of rows in a window: longer series are cut into windows, and the answer about a series is
+                     the mean over its windows; 0: they are not cut. By default, left-out series decide if the series
+                     are few and long
     seed             seed of all random draws: the same seed gives the same results
     channels_first   of arrays, for each series the channels come before the steps: (n, D, T), or a list of (D, Tᵢ), as
                      in aeon and sktime

@@ -32,7 +32,7 @@ from xrnn.series.labelled.base import (
     targets_of,
     weights_of,
 )
-from xrnn.series.labelled.splits import parts_of
+from xrnn.series.labelled.splits import parts_of, units_of
 from xrnn.series.one_series import Series
 from xrnn.series.progress import progress_of
 from xrnn.series.scale import Scale
@@ -134,6 +134,7 @@ def choose(params: Parameters, task: Task, train: list[Series], watcher: Watcher
         patch = min(2 ** round(math.log2(math.sqrt(median) / 2)), _MOST)
     if params.scaling == "auto":
         scaling = "shared"
+    units = len(units_of([train[i] for i in parts[0]])) if parts else 0
     # C programs have one scale for all series
     both_scalings = parts and params.scaling == "auto" and not params.one_way and _far_apart(train)
     has_choice = both_scalings or not (params.patch or patch == 1)
@@ -143,7 +144,7 @@ def choose(params: Parameters, task: Task, train: list[Series], watcher: Watcher
         watcher.tell("choosing by short trainings, tested on series that they leave out")
 
     def test(size: int, scaling: str) -> tuple[float, HostArray]:
-        error, left_out = _test(params, task, size, scaling, train, parts[: -(-_TESTED // len(parts[0]))][:_MOST_PARTS])
+        error, left_out = _test(params, task, size, scaling, train, parts[: -(-_TESTED // units)][:_MOST_PARTS])
         if has_choice:
             watcher.tell(f"  --patch {size} --scaling {scaling}: error {error:.3f}")
         return error, left_out

@@ -65,7 +65,7 @@ class RidgeModel(FittedModel):
         solved = solve(features, targets_of(used), task.outputs, parts, weights_of(used), weighted=cls.weighted)
 
         def fit() -> FittedModel:
-            model = f"model: ridge regression on {features.shape[1]:,} {cls.called} of {len(used):,} series"
+            model = f"model: ridge regression on {features.shape[1]:,} {cls.called} of {len(used):,} {task.examples}"
             watcher.tell(f"{model}; penalty {solved.penalty:g}; seed {params.seed}")
             return cls(
                 params=params,
