@@ -55,7 +55,7 @@ NB_MODULE(_kernels, m) {
         for (const Level& l : test_levels()) names.append(l.name);
         return names;
     });
-    m.def("cells", [] { return nb::list(cell_names()); });
+    m.def("cells", [] { return nb::list(nb::handle(cell_names)); });
     m.def("level", [] { return level.name; });
     m.def("products_by", [](int products) { return level.products(products) ? level.products(products)->by : nullptr; });
     m.def("has_bfloat16_instruction", has_bfloat16_instruction);
@@ -65,7 +65,8 @@ NB_MODULE(_kernels, m) {
 #endif
         return std::nullopt;
     });
-    m.def("set_level", [](const char* name) { set_level(name); });
+    use_level(level.name);
+    m.def("set_level", use_level);
     m.def("max_threads", max_threads);
     m.def("asked_threads", asked_threads);
     m.def("thread_cap", thread_cap);

@@ -15,16 +15,16 @@
 
 namespace {
 
-// The names of the cells that have kernels: a tuple of interned strings, in the order of `Operations::recurrences`.
-// Never deleted: at exit, the interpreter is gone first.
-nb::handle cell_names() {
-    static PyObject* const names = [] {
-        nb::list made;
-        for (const Recurrence<float>* r = operations<float>().recurrences; r->name; ++r)
-            made.append(nb::steal(PyUnicode_InternFromString(r->name)));
-        return PyList_AsTuple(made.ptr());
-    }();
-    return names;
+// The names of the cells that have kernels in the level in use: a tuple of interned strings, in the order of
+// `Operations::recurrences`. They are not deleted at exit, as the interpreter is gone by then.
+PyObject* cell_names = nullptr;
+
+void use_level(const char* name) {
+    set_level(name);
+    nb::list names;
+    for (const Recurrence<float>* r = operations<float>().recurrences; r->name; ++r)
+        names.append(nb::steal(PyUnicode_InternFromString(r->name)));
+    Py_XSETREF(cell_names, nb::tuple(names).release().ptr());
 }
 
 // The kernels of the cell of this name. Equal interned strings are one object, so that comparing addresses is enough.
@@ -34,10 +34,9 @@ const Recurrence<S>& recurrence(nb::handle cell) {
     PyObject* name = cell.inc_ref().ptr();
     PyUnicode_InternInPlace(&name);
     const nb::object interned = nb::steal(name);
-    PyObject* const names = cell_names().ptr();
-    for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(names); ++i)
-        if (interned.ptr() == PyTuple_GET_ITEM(names, i)) return operations<S>().recurrences[i];
-    const nb::object listed = nb::str(", ").attr("join")(cell_names());
+    for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(cell_names); ++i)
+        if (interned.ptr() == PyTuple_GET_ITEM(cell_names, i)) return operations<S>().recurrences[i];
+    const nb::object listed = nb::str(", ").attr("join")(nb::handle(cell_names));
     throw nb::value_error(("expected a cell that has kernels: " + nb::cast<std::string>(listed)).c_str());
 }
 

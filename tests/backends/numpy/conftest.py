@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
@@ -16,13 +17,19 @@ _FOR_TESTS = kernels.emulated_levels() if kernels else []
 EMULATED = [level for level in _FOR_TESTS if level == "amx-emulated"]
 
 
-def _has_pairs(level: str) -> bool:
+@contextmanager
+def at_level(level: str) -> Iterator[None]:
     before = kernels.level()
     kernels.set_level(level)
     try:
-        return kernels.products_by(1) == "avx512bf16"
+        yield
     finally:
         kernels.set_level(before)
+
+
+def _has_pairs(level: str) -> bool:
+    with at_level(level):
+        return kernels.products_by(1) == "avx512bf16"
 
 
 # Under a sanitizer (.ci/sanitize), a call waits for all its threads, however slow they are.
@@ -40,12 +47,10 @@ def _built() -> None:
 
 def on_level(request: pytest.FixtureRequest) -> Iterator[str]:
     """The test runs on the level that the parameter names, with tiles in every size if the level has them."""
-    before = kernels.level()
-    kernels.set_level(request.param)
-    kernels.force_products(True)
-    yield request.param
-    kernels.force_products(False)
-    kernels.set_level(before)
+    with at_level(request.param):
+        kernels.force_products(True)
+        yield request.param
+        kernels.force_products(False)
 
 
 level = pytest.fixture(on_level, params=LEVELS, name="level")

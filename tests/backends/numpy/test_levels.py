@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
-from tests.backends.numpy.conftest import EMULATED, LEVELS, on_level
+from tests.backends.numpy.conftest import EMULATED, LEVELS, at_level, on_level
 from tests.backends.numpy.test_recurrence import FUSED_CELLS, SIZES, check, refuse_plain_forms, results
 from tests.combinations import thin
 from tests.reference import Problem, problem
@@ -64,3 +64,13 @@ def test_every_cell_in_every_precision(any_level: str, cell: str, sizes: tuple[i
                     found = check(p, order, tolerance)
                     multiplies = p.x.size and not p.past_end.all()
                     assert not multiplies or any(np.any(found[name] != got) for name, got in in_float32.items())
+
+
+@pytest.mark.skipif(not EMULATED, reason="built without the level for tests")
+def test_a_level_has_its_own_cells() -> None:
+    """Also if another level was in use before: the level for tests has one cell more."""
+    names = {}
+    for level in [LEVELS[-1], *EMULATED, LEVELS[-1]]:
+        with at_level(level):
+            names[level] = kernels.cells()
+    assert names[EMULATED[0]] == [*names[LEVELS[-1]], "peephole_lstm"]
