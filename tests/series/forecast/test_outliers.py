@@ -232,9 +232,9 @@ def test_values_like_typing_errors_that_belong_to_a_series_are_no_outliers() -> 
     assert find_outliers(np.arange(80) + 5.0 * (np.arange(80) % 4), 4) == {}  # begins at 0
 
 
-@pytest.mark.parametrize("length", [2, 3])
+@pytest.mark.parametrize("length", [2, 3, 4])
 @pytest.mark.parametrize(("kind", "season"), [("days", 7), ("trend", 1), ("counts", 1)])
-def test_two_or_three_bad_values_in_a_row_are_outliers(kind: str, season: int, length: int) -> None:
+def test_two_to_four_bad_values_in_a_row_are_outliers(kind: str, season: int, length: int) -> None:
     for seed in range(20):
         values = simulated(kind, 76_000 + seed)
         assert find_outliers(values, season) == {}
@@ -247,11 +247,12 @@ def test_two_or_three_bad_values_in_a_row_are_outliers(kind: str, season: int, l
 
 
 @pytest.mark.filterwarnings("ignore:.*left out of the fit")
-def test_two_bad_values_in_a_row_hardly_change_the_forecast() -> None:
+@pytest.mark.parametrize("count", [2, 4])
+def test_two_or_four_bad_values_in_a_row_hardly_change_the_forecast(count: int) -> None:
     values = simulated("days", 77_000)
     past, later = values[:-F], values[-F:]
     bad = past.copy()
-    bad[-6:-4] *= 10
+    bad[-4 - count : -4] *= 10
     without, with_it = (
         np.abs(Forecaster(horizon=F, season=7).fit([given]).predict()[0] - later).mean() for given in (past, bad)
     )
@@ -267,7 +268,7 @@ def test_changes_of_some_rows_that_stay_or_come_again_are_no_outliers() -> None:
         assert find_outliers(np.where(level > 500, 10 * (100 + 2 * noise), level), 1) == {}, (
             rows
         )  # also with more noise
-    for length in (4, 8):  # longer than a run of outliers
+    for length in (5, 8):  # longer than a run of outliers
         assert find_outliers(100 + noise + np.where(np.isin(np.arange(120), 50 + np.arange(length)), 900, 0), 1) == {}
     peaks = np.isin(np.arange(120) % 12, [10, 11])
     assert find_outliers(100 + noise + 900 * peaks, 12) == {}

@@ -1,4 +1,4 @@
-"""Outliers: single values, or two or three in a row, that are far from all values to which they could belong.
+"""Outliers: single values, or two to four in a row, that are far from all values to which they could belong.
 
 Two or three such rows at the end may be errors or a new level: `rows_of_new_level`. Four or more may be in another
 unit: `unit_change`.
@@ -19,7 +19,8 @@ _LEAST_SHARE: Final = 0.5  # of the distance from the rows around: two rows at a
 _LEAST_ROWS: Final = 8  # whose distance is above 0: fewer can't show which distances are usual
 _LARGEST_SHARE: Final = 0.02  # of these rows: more values at one distance are no outliers but come again
 _NEIGHBOURS: Final = 3  # on each side
-_LENGTHS: Final = (3, 2, 1)  # of runs of outliers; a longer one is a change that the forecast follows
+_LENGTHS: Final = (4, 3, 2, 1)  # of runs of outliers; a longer one is a change that the forecast follows
+_AT_END: Final = (3, 2)  # rows that may be errors or a new level
 _TYPED_SHARE: Final = 0.12  # of the values, at most, are typing errors
 _TYPED_RATIO: Final = 1.5  # of a typing error of a factor 10, 100 or 1000, without this factor, to the usual value
 _ZERO_RATIO: Final = 0.4  # of each other value to their median: in such a series a value of 0 or below is an error
@@ -71,9 +72,9 @@ class LeftOut(NamedTuple):
 def find_outliers(values: HostArray, season: int) -> dict[int, float]:
     """The row of each outlier in values (T,), NaN for a missing one, and the value that its neighbours suggest.
 
-    An outlier is a run of up to three rows. Each is far from the rows beside the run, from the median of three rows
+    An outlier is a run of up to four rows. Each is far from the rows beside the run, from the median of three rows
     on each side of it, and from the values a season before and after the row. So the last two rows, at a new level,
-    are no outliers: two or three rows are only if three rows on each side show that the level stays, or fewer rows
+    are no outliers: two to four rows are only if three rows on each side show that the level stays, or fewer rows
     if all rows around are near to each other. Nor is a peak of each year. The distance of a run, the smallest of
     these, is more than four times that of each other run of this length, and more than five deviations of the other
     values: in a series with many large changes, as that of intermittent demand, no change is an outlier. Positive
@@ -111,7 +112,7 @@ def rows_of_new_level(values: HostArray, season: int) -> list[int]:
     """
     rows = np.flatnonzero(~np.isnan(values))
     known = values[rows]
-    if len(rows) <= _LEAST_ROWS + max(_LENGTHS):
+    if len(rows) <= _LEAST_ROWS + max(_AT_END):
         return []
     if rows[-1] in _typing_errors(known, rows, season):
         return []
@@ -121,7 +122,7 @@ def rows_of_new_level(values: HostArray, season: int) -> list[int]:
     scales = [np.log(known), known] if (known > 0).all() else [known]
     for scaled in scales:
         of_level = scaled - _season(scaled, rows, season)
-        for length in (3, 2):
+        for length in _AT_END:
             last, least = of_level[-length:], _LEAST_DISTANCE * scaled[:-length].std()
             most = np.abs(last - of_level[-length - 1]).min()  # of their distance, which takes long to compute
             if most <= least or np.ptp(last) > _LEAST_SHARE * most:
