@@ -30,7 +30,9 @@ def number(value: float) -> str:
 
 def sales(last: date = LAST) -> list[tuple[date, str, float | None, str]]:
     """Each day from Monday to Saturday but holidays: sales of three shops, and a promotion with x; then the plan."""
-    rng, rows, weeks = np.random.default_rng(0), [], np.random.default_rng(1).random(60) < 0.25
+    rng = np.random.default_rng(0)
+    rows = []
+    weeks = np.random.default_rng(1).random(60) < 0.25
     for i in range((PLANNED - FIRST).days + 1):
         day = FIRST + timedelta(days=i)
         if day.weekday() == 6 or day in HOLIDAYS:
@@ -69,7 +71,8 @@ def write_workbook(path: Path, last: date = LAST) -> None:
 
 
 def _months(count: int) -> list[tuple[int, int, float]]:
-    rng, t = np.random.default_rng(2), np.arange(count)
+    rng = np.random.default_rng(2)
+    t = np.arange(count)
     values = 1000 + 8 * t + 200 * np.sin(2 * np.pi * t / 12) + 30 * rng.standard_normal(count)
     return [(2019 + i // 12, i % 12 + 1, float(value)) for i, value in enumerate(values)]
 
@@ -87,7 +90,8 @@ def write_named_months(path: Path) -> None:
 
 def write_meter(path: Path) -> None:
     """Quarter hours across the end of summer time, as Excel's "Unicode text", with a title above."""
-    rng, start = np.random.default_rng(3), datetime(2024, 10, 22, 22, tzinfo=UTC)
+    rng = np.random.default_rng(3)
+    start = datetime(2024, 10, 22, 22, tzinfo=UTC)
     lines = ["Lastgang Werk 2", "Zeitpunkt\tkWh"]
     for i in range(4 * 24 * 7):
         time = (start + timedelta(minutes=15 * i)).astimezone(ZoneInfo("Europe/Berlin"))
@@ -98,9 +102,11 @@ def write_meter(path: Path) -> None:
 
 def write_products(path: Path, count: int) -> None:
     """`Woche;Artikel;Menge` of some products for a year and a half; one of fifty is new."""
-    rng, lines = np.random.default_rng(4), ["Woche;Artikel;Menge"]
+    rng = np.random.default_rng(4)
+    lines = ["Woche;Artikel;Menge"]
     for k in range(count):
-        level, weeks = rng.uniform(20, 200), 6 if k % 50 == 7 else 78
+        level = rng.uniform(20, 200)
+        weeks = 6 if k % 50 == 7 else 78
         for i in range(78 - weeks, 78):
             value = max(round(level * (1 + 0.3 * np.sin(i / 8)) * (1 + 0.2 * rng.standard_normal())), 0)
             lines.append(f"{date(2023, 1, 2) + timedelta(weeks=i):%d.%m.%Y};A{k:03};{value}")

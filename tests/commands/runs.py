@@ -64,9 +64,11 @@ def write_rows(path: str, values: HostArray, start: int = 2001) -> Path:
 
 def write_levels(path: Path, count: int, seed: int) -> Path:
     """Series whose target, between 100 and 300, is the level of the first channel."""
-    rng, lines = np.random.default_rng(seed), ["@targetLabel true", "@data"]
+    rng = np.random.default_rng(seed)
+    lines = ["@targetLabel true", "@data"]
     for i in range(count):
-        level, T = rng.uniform(-1, 1), 4 + i % 4
+        level = rng.uniform(-1, 1)
+        T = 4 + i % 4
         channels = level + rng.normal(0, 0.1, T), rng.normal(size=T)
         lines.append(":".join([*(",".join(map(str, channel)) for channel in channels), str(200 + 100 * level)]))
     path.write_text("\n".join(lines) + "\n")

@@ -66,7 +66,8 @@ def test_onnx_and_back(capsys: Capture) -> None:
 
 @pytest.mark.needs("onnx", "onnx")
 def test_a_quantized_layer_in_c(capsys: Capture) -> None:
-    layer, x = xrnn.quantize(drawn(GRU.init(3, 4, backend="numpy"))), np.ones((1, 3), "float32")
+    layer = xrnn.quantize(drawn(GRU.init(3, 4, backend="numpy")))
+    x = np.ones((1, 3), "float32")
     xrnn.save("a.safetensors", layer)
     assert_allclose(in_c("a.safetensors", x), layer.stream(x)[0], rtol=2e-6, atol=2e-6)
     assert capsys.readouterr().out == "a.safetensors → model.c: quantized GRU; 124 parameters\n"
@@ -101,7 +102,8 @@ def long_series() -> HostArray:
 @pytest.mark.parametrize("last", [None, 3])
 def test_a_classifier_in_c(last: int | None, capsys: Capture) -> None:
     """The program gives the probabilities of a stream, missing values included; with --int8, nearly."""
-    classifier, series = trained("--one-way"), long_series()
+    classifier = trained("--one-way")
+    series = long_series()
     options = [] if last is None else ["--last", str(last)]
     rows = in_c("c.safetensors", series, *options)
     streamed = np.array([*classifier.stream(series, last)])
@@ -132,7 +134,8 @@ def test_a_step_of_a_classifier_with_patches_in_c_is_a_patch(patch: int, capsys:
 
 @pytest.mark.needs("onnx", "onnx")
 def test_c_holds_one_window_and_onnx_none(capsys: Capture) -> None:
-    classifier, series = trained("--one-way", "--window", "3"), long_series()
+    classifier = trained("--one-way", "--window", "3")
+    series = long_series()
     assert classifier.steps_ == 6
     words = (
         "c.safetensors answers by the mean over windows of 3 rows, which a .c file can't hold; give --last 3 for the"
@@ -196,7 +199,8 @@ def test_a_classifier_in_onnx(capsys: Capture) -> None:
 
 def test_a_language_model_in_c() -> None:
     """A checkpoint of a user's own layers, which begin with an embedding."""
-    embedding, stack = xrnn.Embedding.init(256, 5, rng=0), xrnn.Stack.init(xrnn.GRU, 5, 12, rng=1)
+    embedding = xrnn.Embedding.init(256, 5, rng=0)
+    stack = xrnn.Stack.init(xrnn.GRU, 5, 12, rng=1)
     linear = xrnn.Linear.init(12, 256, rng=2)
     xrnn.save_checkpoint("model.safetensors", {"embedding": embedding, "stack": stack, "linear": linear})
     index = np.frombuffer(b"hello", np.uint8)
@@ -206,7 +210,8 @@ def test_a_language_model_in_c() -> None:
 
 def test_a_regression_in_c_predicts_the_target() -> None:
     rng = np.random.default_rng(0)
-    X, y = [rng.standard_normal((6, 2)) + n for n in range(8)], np.arange(8) + 100.5
+    X = [rng.standard_normal((6, 2)) + n for n in range(8)]
+    y = np.arange(8) + 100.5
     regressor = Regressor(hidden=4, one_way=True, epochs=3).fit(X, y)
     regressor.save("r.safetensors")
     rows = np.concatenate(X)

@@ -198,7 +198,8 @@ def test_the_report_has_the_effect_of_each_known_column(capsys: Capture) -> None
     rng = np.random.default_rng(5)
     rows = []
     for i in range(150):
-        promotion, price = int(rng.random() < 0.2), round(5 + rng.standard_normal(), 2)
+        promotion = int(rng.random() < 0.2)
+        price = round(5 + rng.standard_normal(), 2)
         sold = 2000 + 100 * (i % 7) + 312 * promotion - 40 * price + 10 * rng.standard_normal()
         rows.append(f"{date(2024, 1, 1) + timedelta(days=i)},{f'{sold:.2f}' if i < 147 else ''},{promotion},{price}")
     Path("f.csv").write_text("\n".join(["day,sold,promotion,price", *rows]))
@@ -415,7 +416,8 @@ def test_the_table_has_a_row_for_each_series_and_step(capsys: Capture) -> None:
 def test_many_short_series_are_all_forecast(capsys: Capture) -> None:
     """Yearly series of trends with 16 to 40 rows, as in the first M competition, shorter ones, and a constant one."""
     rng = np.random.default_rng(0)
-    rows, last = ["id,year,v"], {}
+    rows = ["id,year,v"]
+    last = {}
     for i, T in enumerate([*rng.integers(16, 41, 41), 2, 1, 8, 30]):
         values = np.exp(rng.normal(3, 1)) * (10 + np.cumsum(rng.normal(0.3, 0.3, T))) if i < 44 else np.full(T, 4.0)
         rows += [f"firm {i},{1950 + t},{v}" for t, v in enumerate(values)]
@@ -476,8 +478,10 @@ def test_the_picture_has_a_panel_for_each_series_up_to_six(count: int) -> None:
         write(f"{k}.csv", growth(61) + np.random.default_rng(k).normal(0, k + 0.1, 61))
     params = Forecaster(horizon=5, season=4).check_params()
     files = [Path(f"{k}.csv") for k in range(count)]
-    read, figure = read_series(files, params, ReadingOptions()), matplotlib.Figure()
-    series, tests = fit_series(read, params.settings), backtest(read, params.settings)
+    read = read_series(files, params, ReadingOptions())
+    figure = matplotlib.Figure()
+    series = fit_series(read, params.settings)
+    tests = backtest(read, params.settings)
     draw_forecasts(figure, series, tests, "forecasts: …")
     assert figure.get_supxlabel() == "forecasts: …"
     panels = [axes for axes in figure.axes if axes.get_ylabel()]
@@ -502,7 +506,8 @@ def test_the_picture_has_a_panel_for_each_series_up_to_six(count: int) -> None:
     naive = [line.get_ydata() for line in panels[0].lines if line.get_color() == "tab:orange"]
     values = read[0].values[:, 0]
     np.testing.assert_array_equal(naive, [values[origin - 4 + np.arange(5) % 4] for origin in (51, 56)])
-    shown, values_of = panels[0].lines[0], strips[0].lines[0]
+    shown = panels[0].lines[0]
+    values_of = strips[0].lines[0]
     np.testing.assert_array_equal(shown.get_ydata(), values[-24:])  # four horizons are fewer rows
     assert [*shown.get_xdata()] == quarters_from(61 - 24, 61)
     np.testing.assert_array_equal(values_of.get_ydata(), values)
@@ -526,7 +531,8 @@ def test_a_panel_shows_four_horizons_and_no_strip_if_these_are_all_rows() -> Non
     for rows in (40, 80):
         write("f.csv", growth(rows))
         read = read_series([Path("f.csv")], params, ReadingOptions())
-        series, tests = fit_series(read, params.settings), backtest(read, params.settings)
+        series = fit_series(read, params.settings)
+        tests = backtest(read, params.settings)
         *strips, panel = axes_of(partial(draw_forecasts, series=series, tests=tests, parts=""))
         assert (len(strips), len(panel.lines[0].get_xdata())) == (int(rows > 40), 40)
 

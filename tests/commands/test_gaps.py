@@ -53,8 +53,10 @@ def test_no_line_of_a_picture_crosses_a_closed_day(closed: tuple[int, ...]) -> N
     rows = [f"{day:%Y-%m-%d},{100 + 10 * day.weekday() + i % 5}" for i, day in enumerate(days)]
     Path("f.csv").write_text("\n".join(["date,v", *rows]))
     params = Forecaster(horizon=12).check_params()
-    read, figure = read_series([Path("f.csv")], params, ReadingOptions()), figures.Figure()
-    series, tests = fit_series(read, params.settings), backtest(read, params.settings)
+    read = read_series([Path("f.csv")], params, ReadingOptions())
+    figure = figures.Figure()
+    series = fit_series(read, params.settings)
+    tests = backtest(read, params.settings)
     draw_forecasts(figure, series, tests, "")
     *_, panel = figure.axes
     joined = {b - a for line in panel.lines for a, b in parts_of(line)}

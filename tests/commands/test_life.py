@@ -53,7 +53,8 @@ def test_a_signal_saves_the_model_so_far(
     folder: Path, name: str, received: list[int], capsys: Capture, monkeypatch: Patch
 ) -> None:
     """Also in the middle of an epoch, which has three updates."""
-    number, before = signal.Signals[name], files()
+    number = signal.Signals[name]
+    before = files()
     with monkeypatch.context() as patch:
         at_update(patch, 4, lambda _: signal.raise_signal(number))
         assert CLASSIFY("--out", "c") == 128 + number
@@ -141,7 +142,8 @@ def test_a_terminal_shows_a_bar_and_ctrl_c_saves(folder: Path) -> None:
 
     ours, theirs = pty.openpty()
     own = "import fcntl, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); "  # so that Ctrl-C sends SIGINT
-    command, environment = [sys.executable, "-c", own + DEFAULT_SIGNALS + XRNN, *_LONG], os.environ | {"TERM": "xterm"}
+    command = [sys.executable, "-c", own + DEFAULT_SIGNALS + XRNN, *_LONG]
+    environment = os.environ | {"TERM": "xterm"}
     process = subprocess.Popen(
         command, stdin=theirs, stdout=theirs, stderr=theirs, env=environment, start_new_session=True
     )

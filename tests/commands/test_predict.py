@@ -127,7 +127,8 @@ def test_each_series_gets_its_label_and_probability(capsys: Capture) -> None:
 def test_json_is_one_line_for_each_row_of_the_table(kind: str, capsys: Capture) -> None:
     for name in ("a.csv", "b.csv"):
         write(name, kind, series_for(kind))
-    plain, lines = predicted(capsys, kind, "a.csv", "b.csv"), in_json(capsys, kind, "a.csv", "b.csv")
+    plain = predicted(capsys, kind, "a.csv", "b.csv")
+    lines = in_json(capsys, kind, "a.csv", "b.csv")
     assert [each["name"] for each in lines] == ["a.csv"] * (len(lines) // 2) + ["b.csv"] * (len(lines) // 2)
     assert [{name: str(value) for name, value in line.items()} for line in lines] == plain
 

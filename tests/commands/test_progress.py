@@ -35,7 +35,8 @@ def run(patch: Patch, *, terminal: str, width: int = 120) -> tuple[str, list[str
     terminal   TERM of stderr; empty for no terminal
     """
     counted: Any = Counted()
-    now, lines = 100.0, list[str]()
+    now = 100.0
+    lines = list[str]()
     patch.setattr(progress, "time", SimpleNamespace(monotonic=lambda: now))
     patch.setattr(sys, "stderr", shown := io.StringIO())
     for name, value in {"TERM": terminal, "COLUMNS": str(width), "FORCE_COLOR": "1" * bool(terminal)}.items():

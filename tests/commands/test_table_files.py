@@ -25,7 +25,8 @@ SHOPS = ["Köln", "=1+1", "kurz"]
 
 def write_sales(path: str, decimal: str) -> None:
     """Daily sales of two shops, and of one that is too short to be scored."""
-    rng, separator = np.random.default_rng(0), ";" if decimal == "," else ","
+    rng = np.random.default_rng(0)
+    separator = ";" if decimal == "," else ","
     rows = [["Datum", "Filiale", "Umsatz"]]
     for shop in SHOPS:
         for i in range(3 if shop == "kurz" else 60):

@@ -17,7 +17,9 @@ def recordings(fault: str, count: int, seed: int = 0, steps: int = 300) -> tuple
 
 
 def _recording(rng: np.random.Generator, fault: str, steps: int, *, has_events: bool) -> HostArray:
-    shared, own, t = rng.normal(size=steps + 20), rng.normal(size=(steps, 3)), np.arange(steps)
+    shared = rng.normal(size=steps + 20)
+    own = rng.normal(size=(steps, 3))
+    t = np.arange(steps)
     delays = [2, 5, 12 if fault == "delay" else 8]
     period = 20 if fault == "frequency" else 25
     x = np.stack([shared[20 - each : 20 - each + steps] for each in delays], axis=1) + 0.5 * own

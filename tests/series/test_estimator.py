@@ -81,7 +81,8 @@ def test_the_name_of_a_parameter_may_have_digits() -> None:
 
 # ---- files ----
 
-X, Y = np.random.default_rng(0).normal(size=(8, 5, 2)), np.arange(8) % 2
+X = np.random.default_rng(0).normal(size=(8, 5, 2))
+Y = np.arange(8) % 2
 
 
 def fitted(kind: Any = Classifier, **params: Any) -> Any:
@@ -99,7 +100,8 @@ def path(tmp_path: Path) -> Path:
 def arrays_of(estimator: Any) -> dict[str, HostArray]:
     learnt = {name: each for name, each in vars(estimator).items() if name[-1] == "_" and name != "layers_"}
     model = asdict(learnt.pop("model_")) if isinstance(estimator, Forecaster) else {}
-    scale, layers = model.pop("known_scale", {}), vars(estimator).get("layers_", {})
+    scale = model.pop("known_scale", {})
+    layers = vars(estimator).get("layers_", {})
     learnt |= {f"{n}.{key}": p for n, layer in layers.items() for key, p in layer.named_params.items()}
     return {name: np.asarray(each) for name, each in (learnt | model | scale).items()}
 

@@ -29,14 +29,16 @@ class Fallbacks(logging.Handler):
         self.reasons.append(record.getMessage())
 
     def take(self) -> list[str]:
-        taken, self.reasons = self.reasons, []
+        taken = self.reasons
+        self.reasons = []
         return taken
 
 
 @pytest.fixture(autouse=True)
 def fallbacks() -> Iterator[Fallbacks]:
     """The test fails if a call ran in PyTorch, unless it takes the reason: it would compare PyTorch with itself."""
-    handler, logger = Fallbacks(), logging.getLogger("xrnn.torch")
+    handler = Fallbacks()
+    logger = logging.getLogger("xrnn.torch")
     level = logger.level
     logger.addHandler(handler)
     logger.setLevel(logging.DEBUG)

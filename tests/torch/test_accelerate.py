@@ -43,11 +43,14 @@ class Tagger(nn.Module):
 
 def test_an_accelerated_model_is_otherwise_unchanged() -> None:
     torch.manual_seed(0)
-    model, tokens = Tagger().eval(), torch.randint(11, (3, 7))
+    model = Tagger().eval()
+    tokens = torch.randint(11, (3, 7))
     calls: list[str] = []
     model.layers[0].register_forward_hook(lambda *_: calls.append("forward"))
     model.layers[1].register_full_backward_hook(lambda *_: calls.append("backward"))
-    before, modules, parameters = model(tokens), list(model.modules()), list(model.parameters())
+    before = model(tokens)
+    modules = list(model.modules())
+    parameters = list(model.parameters())
     text = repr(model)
     calls.clear()
 
@@ -88,7 +91,9 @@ def test_subclasses_and_unsupported_modules_are_unchanged() -> None:
 
 
 def test_a_forward_replaced_on_the_class_runs(monkeypatch: pytest.MonkeyPatch, fallbacks: Fallbacks) -> None:
-    x, before, given = torch.randn(5, 2, 3), accelerated("GRU", 3, 4), xrnn.torch.GRU(3, 4)
+    x = torch.randn(5, 2, 3)
+    before = accelerated("GRU", 3, 4)
+    given = xrnn.torch.GRU(3, 4)
     original = nn.GRU.forward
 
     @functools.wraps(original)  # it has the name and the module of the original
@@ -130,7 +135,8 @@ def test_explain_gives_the_reason() -> None:
 
 
 def test_the_precision_applies_to_accelerated_modules() -> None:
-    module, x = accelerated("GRU", 3, 4), torch.randn(5, 2, 3)
+    module = accelerated("GRU", 3, 4)
+    x = torch.randn(5, 2, 3)
     with use_fused(False), use_precision("bfloat16"):
         rounded = module(x)[0]
     assert 1e-4 < (rounded - module(x)[0]).abs().max() < 0.1
@@ -139,7 +145,8 @@ def test_the_precision_applies_to_accelerated_modules() -> None:
 def test_restore_undoes_accelerate(kind: str) -> None:
     theirs, _ = pair(kind, 3, 4)
     attributes = set(vars(theirs))
-    ours, x = nn.Sequential(copy.deepcopy(theirs)), torch.randn(5, 2, 3)
+    ours = nn.Sequential(copy.deepcopy(theirs))
+    x = torch.randn(5, 2, 3)
     xrnn.torch.accelerate(ours)
     ours(x)
     assert xrnn.torch.restore(ours) == ["0"]
@@ -166,7 +173,8 @@ def test_parametrisations_are_kept(kind: str) -> None:
 def test_a_module_is_freed_as_soon_as_it_is_deleted() -> None:
     module = accelerated("GRU", 3, 4)
     module(torch.randn(5, 2, 3))
-    forward, weight = module.forward, weakref.ref(module.weight_hh_l0)
+    forward = module.forward
+    weight = weakref.ref(module.weight_hh_l0)
     gc.disable()
     try:
         del module
@@ -223,7 +231,8 @@ def test_a_shallow_copy_has_attributes_of_its_own(kind: str) -> None:
     """It shares the Parameters, and outlives the original."""
     ours = accelerated(kind, 3, 4)
     x = torch.randn(5, 2, 3)
-    want, other = ours(x)[0], copy.copy(ours)
+    want = ours(x)[0]
+    other = copy.copy(ours)
     other.batch_first = True
     del ours
     agree([other(x.transpose(0, 1))[0].transpose(0, 1)], [want])
@@ -241,7 +250,8 @@ class Doubled:
 
 
 def test_a_copy_keeps_a_forward_that_was_set_after_accelerate(kind: str) -> None:
-    ours, x = accelerated(kind, 3, 4), torch.randn(5, 2, 3)
+    ours = accelerated(kind, 3, 4)
+    x = torch.randn(5, 2, 3)
     ours.forward = Doubled(ours.forward)
     want = ours(x)
     for other in (copy.deepcopy(ours), through_a_file(ours)):
@@ -255,7 +265,8 @@ def test_a_copy_keeps_a_forward_that_was_set_after_accelerate(kind: str) -> None
 
 
 def test_attributes_copied_by_hand_are_not_the_copys_own(kind: str) -> None:
-    ours, other = accelerated(kind, 3, 4), getattr(torch.nn, kind)(3, 4)
+    ours = accelerated(kind, 3, 4)
+    other = getattr(torch.nn, kind)(3, 4)
     vars(other).update(vars(ours))
     assert xrnn.torch.accelerate(other) == {"": "PyTorch: its forward was replaced"}
 
@@ -272,7 +283,8 @@ def test_replicas_in_threads(kind: str, make: Any) -> None:
     """As nn.DataParallel makes them: copies of the module whose weights are not Parameters, each in a thread."""
     theirs, _ = pair(kind, 3, 4)
     ours = make(kind, 3, 4)
-    x, replicas = torch.randn(5, 2, 3), list[Any]()
+    x = torch.randn(5, 2, 3)
+    replicas = list[Any]()
     ours(x)
     for k in range(3):
         replica = ours._replicate_for_data_parallel()

@@ -33,7 +33,8 @@ def test_a_gradient_is_differentiated_again(kind: str, packed: bool, needs_dx: b
     x = torch.randn(5, 2, 2, dtype=torch.float64, requires_grad=needs_dx)
 
     def penalty(module: Any) -> list[torch.Tensor]:
-        h, leaves = module(pack_padded_sequence(x, [5, 3]) if packed else x)[0], [*module.parameters()]
+        h = module(pack_padded_sequence(x, [5, 3]) if packed else x)[0]
+        leaves = [*module.parameters()]
         leaves += [x] if needs_dx else []
         first = torch.autograd.grad((h.data if packed else h).pow(2).sum(), leaves, create_graph=True)
         return [*first, *torch.autograd.grad(sum(g.pow(2).sum() for g in first), leaves)]
@@ -142,7 +143,8 @@ def test_gradients_accumulate_and_do_not_share_memory(kind: str) -> None:
 def test_pytorch_takes_the_gradients_without_a_copy(kind: str, rows: int) -> None:
     """PyTorch copies a gradient whose strides are not those of its tensor, large ones on its own threads."""
     module = getattr(xrnn.torch, kind)(3, 4)
-    x, hx = torch.randn(5, rows, 3), states_of(module, rows)
+    x = torch.randn(5, rows, 3)
+    hx = states_of(module, rows)
     leaves = [x, *(hx if isinstance(hx, tuple) else [hx]), *module.parameters()]
     addresses: dict[int, int] = {}
     for k, leaf in enumerate(leaves):
@@ -225,7 +227,8 @@ def test_backward_reads_the_values_of_the_forward(kind: str, again: bool, fallba
 
 def test_too_little_memory_is_a_runtime_error_as_in_pytorch(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Programs that retry with a smaller batch catch RuntimeError and search for PyTorch's words."""
-    module, x = getattr(xrnn.torch, kind)(3, 4), torch.randn(5, 2, 3)
+    module = getattr(xrnn.torch, kind)(3, 4)
+    x = torch.randn(5, 2, 3)
     h = module(x)[0].sum()
 
     def full(*arguments: Any) -> Any:

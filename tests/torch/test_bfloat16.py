@@ -30,7 +30,8 @@ def in_float32(operand: Any) -> Any:
 def near(got: torch.Tensor, want: torch.Tensor) -> None:
     assert got.dtype is want.dtype
     assert got.shape == want.shape
-    got, want = got.detach().float(), want.detach().float()
+    got = got.detach().float()
+    want = want.detach().float()
     assert float((got - want).norm() / want.norm()) < 0.03
 
 
@@ -86,7 +87,8 @@ def test_the_kernels_multiply_in_bfloat16(kind: str) -> None:
 
 @pytest.mark.parametrize("autocast", [True, False])
 def test_a_block_of_use_precision_has_precedence(kind: str, autocast: bool) -> None:
-    ours, x = accelerated(kind, 40, 128), torch.randn(50, 16, 40)
+    ours = accelerated(kind, 40, 128)
+    x = torch.randn(50, 16, 40)
     if not autocast:
         ours.bfloat16()
         x = x.to(B16)
@@ -122,7 +124,8 @@ def test_mixed_dtypes_get_pytorchs_error(wrong: str, fallbacks: Fallbacks) -> No
     errors = []
     for module in pair("GRU", 3, 4):
         module.bfloat16()
-        x, state = torch.ones(5, 2, 3, dtype=B16), torch.zeros(1, 2, 4, dtype=B16)
+        x = torch.ones(5, 2, 3, dtype=B16)
+        state = torch.zeros(1, 2, 4, dtype=B16)
         if wrong == "float32 input":
             x = x.float()
         elif wrong == "float32 state":

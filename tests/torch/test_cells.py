@@ -61,7 +61,8 @@ def near(got: Any, want: Any) -> None:
 @each_cell
 def test_values(kind: str, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     """With and without biases, states and rows; the kernel of 8 bits runs."""
-    ran, forward = list[str](), get_backend("numpy").int8_forward
+    ran = list[str]()
+    forward = get_backend("numpy").int8_forward
 
     def noting(cell: Any, inputs: Any) -> Any:
         ran.append(cell.name)
@@ -70,7 +71,8 @@ def test_values(kind: str, options: dict[str, Any], monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(get_backend("numpy"), "int8_forward", noting)
     for bias, has_state, rows in itertools.product((True, False), (True, False), [(3,), (1,), ()]):
         theirs, ours = pair(kind, 3, 40, bias=bias, **options)
-        x, state = torch.randn(*rows, 3), drawn(theirs, (*rows, 40), F32) if has_state else None
+        x = torch.randn(*rows, 3)
+        state = drawn(theirs, (*rows, 40), F32) if has_state else None
         with torch.inference_mode():
             near(ours(x, state), theirs(x, state))
     assert len(ran) == 12
@@ -99,7 +101,8 @@ def test_training_is_refused(kind: str) -> None:
 
 def test_what_pytorch_does_with_modules_works_with_cells() -> None:
     theirs, ours = pair("LSTMCell", 3, 40)
-    x, calls = torch.randn(2, 3), list[str]()
+    x = torch.randn(2, 3)
+    calls = list[str]()
     ours.register_forward_hook(lambda *_: calls.append("forward"))
     ours(x)
     assert calls == ["forward"]

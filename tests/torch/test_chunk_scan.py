@@ -24,7 +24,8 @@ def textbook(
     heads = x.shape[2]
     step = F.softplus(dt + dt_bias).clamp(*limit)
     B, C = (each.repeat_interleave(heads // each.shape[2], dim=2) for each in (B, C))
-    S, out = initial, []
+    S = initial
+    out = []
     for t in range(x.shape[1]):
         v = step[:, t, :, None] * x[:, t]
         S = torch.exp(step[:, t] * A)[..., None, None] * S + v[..., None] * B[:, t, :, None]

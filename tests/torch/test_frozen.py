@@ -34,14 +34,16 @@ def results(module: Any, x: Any, hx: Any = None) -> list[torch.Tensor]:
 def test_results_are_pytorchs(kind: str, dtype: torch.dtype) -> None:
     theirs, _ = pair(kind, 3, 20, 2, bidirectional=True, dtype=dtype)
     ours = frozen(copy.deepcopy(theirs), freeze=True)
-    x, hx = torch.randn(5, 3, 3, dtype=dtype), states_of(theirs, 3)
+    x = torch.randn(5, 3, 3, dtype=dtype)
+    hx = states_of(theirs, 3)
     with torch.no_grad():
         for given in (x, x[:1], pack_padded_sequence(x, [5, 3, 1]), x):
             agree(results(ours, given, hx), results(theirs, given, hx))
 
 
 def test_the_packed_weights_are_made_once(kind: str) -> None:
-    ours, x = frozen(getattr(nn, kind)(3, 20), freeze=True), torch.randn(5, 3, 3)
+    ours = frozen(getattr(nn, kind)(3, 20), freeze=True)
+    x = torch.randn(5, 3, 3)
     with torch.no_grad():
         ours(x)
         made = vars(ours)[WRAPPED].directions[0].frozen.made
@@ -53,7 +55,8 @@ def test_the_packed_weights_are_made_once(kind: str) -> None:
 @pytest.mark.parametrize("int8", [False, True])
 def test_new_weights_are_noticed(kind: str, int8: bool) -> None:
     theirs, _ = pair(kind, 3, 20)
-    ours, x = frozen(copy.deepcopy(theirs), **({"int8": True} if int8 else {"freeze": True})), torch.randn(5, 3, 3)
+    ours = frozen(copy.deepcopy(theirs), **({"int8": True} if int8 else {"freeze": True}))
+    x = torch.randn(5, 3, 3)
     new = {name: value * 0.5 for name, value in theirs.state_dict().items()}
 
     def in_place(module: Any) -> None:
@@ -75,7 +78,8 @@ def test_new_weights_are_noticed(kind: str, int8: bool) -> None:
         change(theirs)
         change(ours)
         with torch.no_grad():
-            got, want = ours(x)[0], theirs(x)[0]
+            got = ours(x)[0]
+            want = theirs(x)[0]
         assert float((got - want).abs().max()) < (INT8_ERROR if int8 else 2e-6)
 
 
@@ -98,8 +102,11 @@ def test_a_frozen_module_refuses_to_train(kind: str) -> None:
 
 def test_int8_runs_the_kernel_of_8_bits(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     theirs, _ = pair(kind, 3, 40, 2, bidirectional=True)
-    ours, x, hx = frozen(copy.deepcopy(theirs), int8=True), torch.randn(6, 3, 3), states_of(theirs, 3)
-    ran, forward = list[str](), get_backend("numpy").int8_forward
+    ours = frozen(copy.deepcopy(theirs), int8=True)
+    x = torch.randn(6, 3, 3)
+    hx = states_of(theirs, 3)
+    ran = list[str]()
+    forward = get_backend("numpy").int8_forward
 
     def noting(cell: Any, inputs: Any) -> Any:
         ran.append(cell.name)
@@ -116,7 +123,8 @@ def test_int8_runs_the_kernel_of_8_bits(kind: str, monkeypatch: pytest.MonkeyPat
 
 def test_int8_as_quantize_makes_them(kind: str) -> None:
     module = getattr(nn, kind)(3, 40)
-    layer, x = xrnn.quantize(xrnn.from_torch(module, backend="numpy")), torch.randn(6, 3, 3)
+    layer = xrnn.quantize(xrnn.from_torch(module, backend="numpy"))
+    x = torch.randn(6, 3, 3)
     with torch.no_grad():
         h, _ = frozen(module, int8=True)(x)
     found = layer(x.numpy())
@@ -124,7 +132,8 @@ def test_int8_as_quantize_makes_them(kind: str) -> None:
 
 
 def test_weights_that_8_bits_cannot_hold_run_in_pytorch(fallbacks: Fallbacks) -> None:
-    double, infinite = nn.GRU(3, 4).double(), nn.GRU(3, 4)
+    double = nn.GRU(3, 4).double()
+    infinite = nn.GRU(3, 4)
     with torch.no_grad():
         infinite.weight_hh_l0[0, 0] = float("inf")
     for module, why in ((double, "made of float32 or bfloat16 weights"), (infinite, "NaN or infinite")):
@@ -161,7 +170,8 @@ def test_modules_of_xrnn_torch_and_copies_are_frozen(kind: str) -> None:
 @pytest.mark.parametrize("name", ["MinGRU", "MinLSTM", "SLSTM", "LRU"])
 @pytest.mark.parametrize("int8", [False, True])
 def test_cells_that_pytorch_does_not_have(name: str, int8: bool) -> None:
-    module, x = getattr(xrnn.torch, name)(3, 4), torch.randn(5, 2, 3)
+    module = getattr(xrnn.torch, name)(3, 4)
+    x = torch.randn(5, 2, 3)
     with torch.no_grad():
         want = module(x)[0]
         frozen(module, **({"int8": True} if int8 else {"freeze": True}))

@@ -197,7 +197,8 @@ def test_generated_tokens_are_those_of_transformers(model: Any, steps: int) -> N
 )
 def test_other_sizes_and_options(kind: str, changed: dict[str, Any]) -> None:
     model = _varied(new_model(kind, **changed)).eval()
-    ids, ours = tokens(2, 7), accelerated(model)
+    ids = tokens(2, 7)
+    ours = accelerated(model)
     agree(logits_and_gradients(ours, ids, None), logits_and_gradients(model, ids, None))
     want = model.generate(ids, max_new_tokens=4, do_sample=False)
     assert torch.equal(ours.generate(ids, max_new_tokens=4, do_sample=False), want)
@@ -241,7 +242,8 @@ def test_hooks_run(model: Any) -> None:
         return model, calls
 
     projections = [name for name in ("in_proj", "x_proj", "out_proj") if hasattr(mixer_of(model), name)]
-    ids, ours = tokens(), accelerated(model)
+    ids = tokens()
+    ours = accelerated(model)
     theirs, want = with_hooks(model)
     ours, calls = with_hooks(ours)
     agree(logits_and_gradients(ours, ids, None), logits_and_gradients(theirs, ids, None))
@@ -281,7 +283,8 @@ def test_adapters_of_peft_are_trained(model: Any, first: str) -> None:
 
 
 def test_the_model_is_otherwise_unchanged(model: Any) -> None:
-    ours, ids = accelerated(model), tokens()
+    ours = accelerated(model)
+    ids = tokens()
     assert repr(ours) == repr(model)
     assert list(ours.state_dict()) == list(model.state_dict())
     assert [type(m) for m in ours.modules()] == [type(m) for m in model.modules()]
@@ -308,7 +311,8 @@ def test_the_model_is_otherwise_unchanged(model: Any) -> None:
 
 
 def test_gradient_checkpointing(model: Any) -> None:
-    ids, ours = tokens(), accelerated(model).train()
+    ids = tokens()
+    ours = accelerated(model).train()
     ours.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     agree(logits_and_gradients(ours, ids, None), logits_and_gradients(model.train(), ids, None))
 
@@ -335,7 +339,8 @@ def test_unsupported_calls_run_in_transformers(fallbacks: Fallbacks) -> None:
     x = torch.randn(2, 5, 20)
 
     def runs_there(changed: Any, x: Tensor, why: str) -> None:
-        theirs, ours = mixer_of(changed), copy.deepcopy(mixer_of(changed))
+        theirs = mixer_of(changed)
+        ours = copy.deepcopy(mixer_of(changed))
         xrnn.torch.accelerate(ours)
         assert torch.equal(ours(x), theirs(x))
         assert fallbacks.take() == [f"MambaMixer runs in PyTorch: {why}"]
@@ -355,11 +360,13 @@ def test_unsupported_calls_run_in_transformers(fallbacks: Fallbacks) -> None:
 
 
 def test_unsupported_calls_of_mamba2_run_in_transformers(fallbacks: Fallbacks) -> None:
-    theirs, x = mixer_of(new_model("Mamba2")), torch.randn(2, 5, 20)
+    theirs = mixer_of(new_model("Mamba2"))
+    x = torch.randn(2, 5, 20)
     ours = copy.deepcopy(theirs)
     xrnn.torch.accelerate(ours)
     with torch.no_grad():
-        ours.dt_bias.data, theirs.dt_bias.data = ours.dt_bias.data.double(), theirs.dt_bias.data.double()
+        ours.dt_bias.data = ours.dt_bias.data.double()
+        theirs.dt_bias.data = theirs.dt_bias.data.double()
     assert torch.equal(ours(x), theirs(x))
     why = "dt_bias is torch.float64: the kernels take a model in float32, as of model.float()"
     assert fallbacks.take() == [f"Mamba2Mixer runs in PyTorch: {why}"]
@@ -367,7 +374,8 @@ def test_unsupported_calls_of_mamba2_run_in_transformers(fallbacks: Fallbacks) -
 
 
 def test_a_call_for_several_sequences_in_a_row_raises_the_error_of_transformers(fallbacks: Fallbacks) -> None:
-    mixer, x = mixer_of(accelerated(new_model("Bamba"))), torch.randn(2, 5, 20)
+    mixer = mixer_of(accelerated(new_model("Bamba")))
+    x = torch.randn(2, 5, 20)
     names = torch.zeros(2, 5, dtype=torch.int32)
     with pytest.raises(NotImplementedError if IS_4 else ValueError, match="seq"):
         mixer(x, seq_idx=names)
@@ -378,7 +386,8 @@ def test_weights_may_be_parametrised() -> None:
     model = new_model("Mamba")
     parametrize.register_parametrization(mixer_of(model).in_proj, "weight", nn.Tanh())
     parametrize.register_parametrization(mixer_of(model), "A_log", nn.Tanh())
-    ids, ours = tokens(), copy.deepcopy(model)
+    ids = tokens()
+    ours = copy.deepcopy(model)
     assert set(xrnn.torch.accelerate(ours).values()) == {"kernels"}
     agree(logits_and_gradients(ours, ids, None), logits_and_gradients(model, ids, None))
 
@@ -423,7 +432,8 @@ if IS_4:
         from transformers.models.mamba2.modeling_mamba2 import Mamba2Cache
 
         ours = mixer_of(accelerated(new_model("Mamba2")))
-        theirs, x = copy.deepcopy(ours), torch.randn(2, 5, 20)
+        theirs = copy.deepcopy(ours)
+        x = torch.randn(2, 5, 20)
         xrnn.torch.restore(theirs)
         at = torch.arange(5)
         caches = [Mamba2Cache(new_model("Mamba2").config, 2, torch.float64) for _ in range(2)]
@@ -438,7 +448,8 @@ else:
 
     def test_several_steps_continue_a_cache(model: Any, fallbacks: Fallbacks) -> None:
         """Mamba-1 then runs in transformers, which starts the scan from zeros, not from the cached state."""
-        ids, results = tokens(2, 9), []
+        ids = tokens(2, 9)
+        results = []
         for each in (model, accelerated(model)):
             cache = transformers.DynamicCache(config=each.config)
             with torch.no_grad():
@@ -448,7 +459,8 @@ else:
 
     def test_gradients_flow_through_the_cache_of_mamba2() -> None:
         """In transformers the backward pass through a single token raises an error: it changes the state in place."""
-        model, ids = _varied(new_model("Mamba2")), tokens(2, 11)
+        model = _varied(new_model("Mamba2"))
+        ids = tokens(2, 11)
 
         def logits_and_gradients_of_two_calls(model: Any) -> list[Tensor]:
             cache = transformers.DynamicCache(config=model.config)
@@ -460,7 +472,8 @@ else:
         agree(logits_and_gradients_of_two_calls(ours), logits_and_gradients_of_two_calls(model))
 
     def test_a_cache_of_mamba2_that_records_the_past_runs_in_transformers(fallbacks: Fallbacks) -> None:
-        model, ids = new_model("Mamba2").eval(), tokens(2, 9)
+        model = new_model("Mamba2").eval()
+        ids = tokens(2, 9)
         results = []
         for each in (model, accelerated(model)):
             cache = transformers.DynamicCache(config=each.config)

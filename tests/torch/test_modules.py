@@ -66,10 +66,12 @@ def test_results_and_gradients(
         x = pack_padded_sequence(x, lengths, batch_first, enforce_sorted="unsorted" not in form)
     agree(everything(ours, x, hx), everything(theirs, x, hx))
     with torch.inference_mode():  # no graph, and nothing kept
-        got, want = ours(x, hx)[0], theirs(x, hx)[0]
+        got = ours(x, hx)[0]
+        want = theirs(x, hx)[0]
     if "packed" in form:
         assert all(a is None if b is None else torch.equal(a, b) for a, b in zip(got[1:], want[1:], strict=True))
-        got, want = got.data, want.data
+        got = got.data
+        want = want.data
     agree([got], [want])
 
 
@@ -82,7 +84,8 @@ def test_packed_rows_of_equal_lengths_run_without_lengths(
     theirs, ours = pair(kind, 3, 4, 2, bidirectional=True, dtype=torch.float64)
     x = pack_padded_sequence(torch.randn(5, rows, 3, dtype=torch.float64), [5] * rows, enforce_sorted=sort)
     hx = states_of(theirs, rows)
-    given, forward = list[Any](), get_backend("numpy").recurrence_forward
+    given = list[Any]()
+    forward = get_backend("numpy").recurrence_forward
 
     def noting(cell: Any, inputs: Any, training: bool) -> Any:
         given.append(inputs)
@@ -107,7 +110,8 @@ def test_dropout_between_the_layers(kind: str) -> None:
     ours.eval(), theirs.eval()
     agree(everything(ours, x), everything(theirs, x))
     ours.train(), theirs.train()
-    h_ours, h_theirs = ours(x)[0].detach(), theirs(x)[0].detach()
+    h_ours = ours(x)[0].detach()
+    h_theirs = theirs(x)[0].detach()
     assert not torch.equal(ours(x)[0], h_ours)
     # Of 2,000 draws for each unit, the means and standard deviations agree to a few standard errors.
     assert float((h_ours.mean((0, 1)) - h_theirs.mean((0, 1))).abs().max()) < 0.03
@@ -156,8 +160,11 @@ def test_weights_of_every_layout_and_any_change_of_them_show() -> None:
 
 def test_the_weights_are_wrapped_once(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Calls, backward passes and updates of the values keep the arrays that view the weights."""
-    module, x = getattr(xrnn.torch, kind)(3, 4, 2), torch.randn(5, 2, 3)
-    optimizer, wrap, wrapped = torch.optim.SGD(module.parameters()), Host.weight, []
+    module = getattr(xrnn.torch, kind)(3, 4, 2)
+    x = torch.randn(5, 2, 3)
+    optimizer = torch.optim.SGD(module.parameters())
+    wrap = Host.weight
+    wrapped = []
 
     def weight(self: Host, tensor: torch.Tensor) -> Any:
         wrapped.append(tensor)

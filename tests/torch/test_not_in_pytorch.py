@@ -102,10 +102,12 @@ def test_initial_values_and_options() -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_other_calls_run_in_pytorch(kind: str, fallbacks: Any) -> None:
-    module, x = KINDS[kind](2, 3, dtype=torch.float64), torch.randn(3, 2, 2, dtype=torch.float64, requires_grad=True)
+    module = KINDS[kind](2, 3, dtype=torch.float64)
+    x = torch.randn(3, 2, 2, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradgradcheck(lambda x: module(x)[0], x)
     assert fallbacks.take()
-    module, x = module.float(), x.detach().float()
+    module = module.float()
+    x = x.detach().float()
     with torch.autocast("cpu", torch.float16):
         h, _ = module(x)
     torch.testing.assert_close(h.float(), module(x)[0], rtol=0.05, atol=0.05)
@@ -115,7 +117,8 @@ def test_other_calls_run_in_pytorch(kind: str, fallbacks: Any) -> None:
 
 def test_wrong_calls_are_refused(fallbacks: Any) -> None:
     """As PyTorch's own modules refuse them."""
-    gru, slstm = xrnn.torch.MinGRU(3, 6), xrnn.torch.SLSTM(3, 5)
+    gru = xrnn.torch.MinGRU(3, 6)
+    slstm = xrnn.torch.SLSTM(3, 5)
     batch_first = xrnn.torch.MinGRU(3, 5, num_layers=2, bidirectional=True, batch_first=True)
     packed = pack_padded_sequence(torch.zeros(2, 6, 3), torch.tensor([3, 6]), batch_first=True, enforce_sorted=False)
     x, state = torch.zeros(6, 4, 3), torch.zeros(1, 4, 5)

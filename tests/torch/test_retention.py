@@ -20,7 +20,8 @@ from xrnn.torch import chunk_retention, fused_recurrent_retention
 def textbook(q: Any, k: Any, v: Any, initial_state: Any, scale: float, reverse: bool = False) -> tuple[Tensor, Tensor]:
     """Sun et al., 2023: the recurrent form of retention, with the decays of their heads."""
     decay = 1 - 2.0 ** (-5 - torch.arange(q.shape[2], dtype=q.dtype))
-    S, out = initial_state, []
+    S = initial_state
+    out = []
     times = range(q.shape[1])
     for t in reversed(times) if reverse else times:
         S = decay[:, None, None] * S + k[:, t, :, :, None] * v[:, t, :, None]

@@ -36,7 +36,8 @@ def textbook_scan(
     delta = delta if delta_bias is None else delta + delta_bias[:, None]
     delta = F.softplus(delta) if softplus else delta
     B, C = (_of_channels(each, N, dim, L) for each in (B, C))
-    S, out = u.new_zeros(N, dim, A.shape[1]), []
+    S = u.new_zeros(N, dim, A.shape[1])
+    out = []
     for t in range(L):
         S = torch.exp(delta[:, :, t, None] * A) * S + (delta * u)[:, :, t, None] * B[..., t]
         out.append((S * C[..., t]).sum(-1))
@@ -212,7 +213,9 @@ def test_the_convolution_agrees_with_the_textbook(activation: str | None, N: int
 
 
 def test_initial_states_of_the_convolution_are_zeros_by_default() -> None:
-    x, weight, given = torch.randn(2, 5, 7), torch.randn(5, 4), torch.empty(2, 5, 3)
+    x = torch.randn(2, 5, 7)
+    weight = torch.randn(5, 4)
+    given = torch.empty(2, 5, 3)
     want = causal_conv1d_fn(x, weight, initial_states=torch.zeros(2, 5, 3), activation="swish")
     assert torch.equal(causal_conv1d_fn(x, weight, activation="silu"), want)
     _, final = causal_conv1d_fn(x, weight, return_final_states=True, final_states_out=given)
@@ -237,7 +240,9 @@ def test_gradients_that_are_differentiated_again_are_computed_in_pytorch(form: s
 
 
 def test_functional_transforms_run_in_pytorch(fallbacks: Fallbacks) -> None:
-    given, x, weight = operands(2, 4, 5, 3), torch.randn(3, 2, 4, 5), torch.randn(4, 4)
+    given = operands(2, 4, 5, 3)
+    x = torch.randn(3, 2, 4, 5)
+    weight = torch.randn(4, 4)
     want = torch.stack([selective_scan_fn(**(given | {"u": u}), delta_softplus=True) for u in x])
     got = torch.func.vmap(lambda u: selective_scan_fn(**(given | {"u": u}), delta_softplus=True))(x)
     agree([got], [want])
@@ -262,7 +267,8 @@ def test_export_records_pytorchs_operations_and_compile_calls_the_kernels() -> N
 
 def test_errors_name_the_argument() -> None:
     given = operands(2, 6, 9, 4)
-    x, weight = given["u"], torch.randn(6, 4)
+    x = given["u"]
+    weight = torch.randn(6, 4)
 
     def scan(**changed: Tensor) -> Any:
         return lambda: selective_scan_fn(**(given | changed))

@@ -61,7 +61,8 @@ def test_compile(kind: str, fullgraph: bool, accelerate: bool) -> None:
         return graph.forward
 
     theirs, ours, x = pair_of_nets(kind, accelerate)
-    results, first = [], nn.Linear(3, 3)
+    results = []
+    first = nn.Linear(3, 3)
     for net in (nn.Sequential(first, theirs), nn.Sequential(first, ours)):
         torch.compiler.reset()
         graphs.append([])
@@ -82,7 +83,8 @@ def mesh(tmp_path: Path) -> Iterator[Any]:
 
 def losses(net: Any, x: torch.Tensor, *, skips: bool = False) -> list[float]:
     """Of four updates.   skips: leave out the recurrent layer in every second one"""
-    optimizer, found = torch.optim.SGD(net.parameters(), lr=0.1), []
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+    found = []
     for update in range(4):
         optimizer.zero_grad()
         getattr(net, "module", net).skips = skips and update % 2 == 1
@@ -114,7 +116,8 @@ def test_distributed_data_parallel(kind: str, option: str, late: bool) -> None:
     theirs, ours, x = pair_of_nets(kind)
     if late:
         xrnn.torch.restore(ours)
-    options, skips = {option: True}, option == "find_unused_parameters"
+    options = {option: True}
+    skips = option == "find_unused_parameters"
     parallel = DistributedDataParallel(ours, **options)
     if late:
         xrnn.torch.accelerate(parallel)

@@ -175,7 +175,8 @@ def test_few_steps_of_wide_weights_run_where_they_are_faster(
     with torch.no_grad():
         ours(x[:3, :3])
     assert not [record for record in caplog.records if record.levelname == "WARNING"]
-    narrow, lstm = pair(kind, 64, 64)[1], pair("LSTM", 512, 512)[1]
+    narrow = pair(kind, 64, 64)[1]
+    lstm = pair("LSTM", 512, 512)[1]
     narrow(x[:1, :1, :64])
     lstm(x[:1, :1])
 

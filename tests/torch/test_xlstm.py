@@ -68,7 +68,8 @@ def logits_and_gradients(model: Any, ids: Tensor) -> list[Tensor]:
 @pytest.mark.parametrize("steps", [1, 7, 8, 19])
 def test_logits_and_gradients_are_those_of_transformers(steps: int) -> None:
     """Chunks of 8 steps in transformers, and a loop over the remaining ones."""
-    model, ids = new_model(), torch.randint(1, 50, (3, steps))
+    model = new_model()
+    ids = torch.randint(1, 50, (3, steps))
     want = logits_and_gradients(model, ids)
     assert len(want) == 1 + len(list(model.parameters()))
     agree(logits_and_gradients(accelerated(model), ids), want, factor=3)
@@ -76,9 +77,11 @@ def test_logits_and_gradients_are_those_of_transformers(steps: int) -> None:
 
 @pytest.mark.parametrize("steps", [1, 2, 11])
 def test_generated_tokens_are_those_of_transformers(steps: int) -> None:
-    model, ids = new_model(), torch.randint(1, 50, (3, steps))
+    model = new_model()
+    ids = torch.randint(1, 50, (3, steps))
     options = {"max_new_tokens": 7, "do_sample": False, "return_dict_in_generate": True, "output_scores": True}
-    want, got = model.generate(ids, **options), accelerated(model).generate(ids, **options)
+    want = model.generate(ids, **options)
+    got = accelerated(model).generate(ids, **options)
     assert torch.equal(got.sequences, want.sequences)
     agree(list(got.scores), list(want.scores), factor=3)
 
@@ -124,7 +127,8 @@ def test_states_and_all_gradients(steps: int, shift: float) -> None:
 def test_modes_of_training(mode: str, steps: int) -> None:
     theirs, ours = backends(mode=mode, return_last_states=mode == "train")
     given = {name: operands(steps)[name] for name in ("query", "key", "value", "igate", "fgate")}
-    want, got = theirs(**given), ours(**given)
+    want = theirs(**given)
+    got = ours(**given)
     if mode == "train":
         agree([got[0], *got[1]], [want[0], *want[1]], factor=3)
     else:
@@ -162,7 +166,8 @@ def test_extreme_gates_stay_finite() -> None:
 
 
 def test_unsupported_calls_run_in_transformers(fallbacks: Fallbacks) -> None:
-    model, ids = new_model(), torch.randint(1, 50, (2, 5))
+    model = new_model()
+    ids = torch.randint(1, 50, (2, 5))
     ours = accelerated(model)
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
         assert torch.equal(ours(ids).logits, model(ids).logits)

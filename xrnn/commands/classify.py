@@ -50,10 +50,13 @@ def report_labels(
     counts = np.zeros((len(names), len(names)), np.int64)  # [i, j]: series with label i that were predicted as j
     for true, label in zip(truth.tolist(), predicted.tolist(), strict=True):
         counts[names.index(true), names.index(label)] += 1
-    series, right, said = counts.sum(axis=1), counts.diagonal(), counts.sum(axis=0)
+    series = counts.sum(axis=1)
+    right = counts.diagonal()
+    said = counts.sum(axis=0)
     with np.errstate(invalid="ignore"):  # 0 / 0 is NaN: a label without test series, or that was never predicted
         recall, precision, f1 = right / series, right / said, 2 * right / (series + said)
-    n, correct = len(truth), int(right.sum())
+    n = len(truth)
+    correct = int(right.sum())
     results: Results = {
         "accuracy": correct / n,
         "balanced_accuracy": float(np.nanmean(recall)),
@@ -68,7 +71,8 @@ def report_labels(
         lines.append(f"baseline (ridge on convolutions): {_share(hits, n)}")
         results["baseline"] = {"accuracy": hits / n, "right": hits}
     lines += [f"balanced accuracy: {results['balanced_accuracy']:.3f}", f"macro F1: {results['macro_f1']:.3f}"]
-    rows, results["labels"] = [["label", "series", "right", "recall", "precision"]], {}
+    rows = [["label", "series", "right", "recall", "precision"]]
+    results["labels"] = {}
     for name, of, hits, *shares in zip(names, series.tolist(), right.tolist(), recall, precision, strict=True):
         known = [None if np.isnan(share) else float(share) for share in shares]
         results["labels"][name] = {"series": of, "right": hits, "recall": known[0], "precision": known[1]}

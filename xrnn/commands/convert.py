@@ -138,7 +138,8 @@ def _model_of_series(source: Path, estimator: Any, suffix: str, last: int | None
     if any(needed.values()):
         options = ", ".join(option for option, is_needed in needed.items() if is_needed)
         raise DataError(f"{source} can't be converted to {suffix}; train a model with {options}")
-    layers, scale = list(estimator.layers_.values()), Scale(*estimator.scale_)
+    layers = list(estimator.layers_.values())
+    scale = Scale(*estimator.scale_)
     if isinstance(estimator, Regressor):  # the model predicts standardised numbers
         W, b = map(host, layers[-1].params)
         mean, deviation = estimator.target_mean_, estimator.target_deviation_

@@ -129,7 +129,9 @@ def read_series(paths: Sequence[Path], p: Forecaster, reading: ReadingOptions) -
 
     Raises DataError.
     """
-    columns, series, without = forecast_columns(p, reading), list[Series](), dict[str, DataError]()
+    columns = forecast_columns(p, reading)
+    series = list[Series]()
+    without = dict[str, DataError]()
     parts = [files_in(path, need_labels=False) if os.path.isdir(path) else [path] for path in paths]
     files = [file for of_path in parts for file in of_path]
     for file in files:
@@ -159,7 +161,8 @@ def read_series(paths: Sequence[Path], p: Forecaster, reading: ReadingOptions) -
 
 def about_data(series: Sequence[OneSeries]) -> list[str]:
     """Lines: the series and their sizes; which columns of their tables are the times, which are used, which are not."""
-    model, given = series[0].model, [each.given for each in series]
+    model = series[0].model
+    given = [each.given for each in series]
     step = f", steps of {model.step}" if model.step else ""
     name = printable(series[0].name) if len(series) == 1 else f"{len(series):,} series"
     missing = sum(int(np.isnan(each.given.values[: each.cut]).sum()) for each in series)
@@ -202,7 +205,8 @@ def about_tests(tests: Sequence[Backtest], scores: Scores, series: Sequence[OneS
     """
     if not tests:
         return ["no backtest: the rows before the held-out ones are too few, missing or equal"]
-    model, of_model = series[0].model, scores["model"]
+    model = series[0].model
+    of_model = scores["model"]
     lines = [
         f"backtest: {counted(sum(len(each.origins) for each in tests), 'forecast')} of "
         f"{counted(model.horizon, 'step')}; {of_model['coverage']:.0%} of the values are in the intervals of "
@@ -309,7 +313,8 @@ def score_rows(tests: Sequence[Backtest], series: Sequence[OneSeries]) -> list[d
     """The rows of the table of scores: one for each series, the worst first. Those without scores have no figures."""
     if not tests:
         return []
-    methods, kinds = _methods(mean_scores(tests)), {"sMAPE": "smape", "coverage": "coverage", "pinball loss": "pinball"}
+    methods = _methods(mean_scores(tests))
+    kinds = {"sMAPE": "smape", "coverage": "coverage", "pinball loss": "pinball"}
     rows: list[dict[str, Any]] = []
     for each in worst_first(tests):
         figures = {f"MASE {name}": each.scores[method]["mase"] for method, name in methods.items()}
@@ -364,9 +369,11 @@ def draw_forecasts(
         order = [each.place for each in worst_first(tests)][::-1] or [0]
         kinds = "lowest error, ", "median error, ", "highest error, "
         shown = dict(zip((order[0], order[len(order) // 2], order[-1]), kinds, strict=True)) if tests else {0: ""}
-    rows, columns = -(-len(shown) // 2), min(len(shown), 2)
+    rows = -(-len(shown) // 2)
+    columns = min(len(shown), 2)
     figure.set_size_inches((9, 5) if len(shown) == 1 else (13, 4.4 * rows))
-    grid, legend = figure.add_gridspec(rows, columns), dict[str, Any]()
+    grid = figure.add_gridspec(rows, columns)
+    legend = dict[str, Any]()
     for place, (i, kind) in zip(grid, shown.items(), strict=False):
         title = f"{kind}{in_picture(series[i].name)}"
         if i in scored:
@@ -398,7 +405,9 @@ def _times_in_picture(series: OneSeries) -> list[Any]:
 
 def _draw_strip(axes: Any, series: OneSeries, first: int) -> None:
     """The whole series and its forecast. The part that the panel shows, from row `first`, is shaded."""
-    end, times, step = series.cut, _times_in_picture(series), series.model.step
+    end = series.cut
+    times = _times_in_picture(series)
+    step = series.model.step
     draw_line(axes, step, times[:end], series.open_target[:end], color="tab:gray", linewidth=0.5)
     draw_line(axes, step, times[end:], series.median, color="tab:blue", linewidth=0.5)
     axes.axvspan(times[first], times[-1], color="tab:gray", alpha=0.15, linewidth=0)
@@ -420,7 +429,9 @@ def _show_times(axes: Any, times: Sequence[Any]) -> None:
 def _draw_panel(axes: Any, series: OneSeries, test: Backtest | None, first: int) -> None:
     """The rows of a series from `first` on, the forecasts of the backtest there, and the next steps."""
     F, levels = series.model.horizon, series.model.levels
-    end, given, times = series.cut, series.given, _times_in_picture(series)
+    end = series.cut
+    given = series.given
+    times = _times_in_picture(series)
     width = 1.5 if end - first < _MANY_ROWS else 0.5  # points
     draw = partial(draw_line, axes, series.model.step)
     draw(times[first:end], series.open_target[first:end], color="tab:gray", label="values", linewidth=width)
@@ -436,7 +447,8 @@ def _draw_panel(axes: Any, series: OneSeries, test: Backtest | None, first: int)
         used = ((test.origins[-1] - test.origins) % F == 0) & (test.origins >= first)
         shown = (each[used] for each in (test.origins, test.forecasts, test.seasonal_naive))
         for origin, values, naive in zip(*shown, strict=True):
-            at, is_open = times[origin : origin + F], ~np.array(given.closed[origin : origin + F] or [False] * F)
+            at = times[origin : origin + F]
+            is_open = ~np.array(given.closed[origin : origin + F] or [False] * F)
             draw_forecast(at, np.where(is_open[:, None], values, np.nan))
             draw(at, np.where(is_open, naive, np.nan), color="tab:orange", linewidth=width / 2)
         axes.lines[-1].set_label("seasonal naive")

@@ -62,7 +62,8 @@ def _description(source: Path) -> str:
     about: dict[str, Any] = {"file": source, "kind": type(read).__name__}
     layers = read
     if isinstance(read, Estimator):
-        about["kind"], layers = read, vars(read).get("layers_", {})
+        about["kind"] = read
+        layers = vars(read).get("layers_", {})
         learnt = {name.rstrip("_"): value for name, value in learnt_in(vars(read)).items() if name != "layers_"}
         about |= {name: value for name, value in learnt.items() if name == "classes" or not hasattr(value, "dtype")}
     elif isinstance(read, Checkpoint):

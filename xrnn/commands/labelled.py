@@ -57,18 +57,24 @@ def train_and_test(
     paths    TRAIN and TEST
     report   a function of the estimator, the series of TEST, the predictions, and those of the baseline, if it ran
     """
-    selection, numbers = selected(backend), isinstance(estimator, Regressor)
+    selection = selected(backend)
+    numbers = isinstance(estimator, Regressor)
     train, test, about = read_series(paths, table, estimator.check_params().seed, numbers=numbers)
     run.say(*selection_lines(selection), about)
-    labels, truth = [each.label for each in train], np.array([each.label for each in test])
-    estimator.reading_, estimator.watcher = table.kept(train), (progress := TrainingProgress(run))
+    labels = [each.label for each in train]
+    truth = np.array([each.label for each in test])
+    estimator.reading_ = table.kept(train)
+    progress = TrainingProgress(run)
+    estimator.watcher = progress
     with use_backend(selection.backend):
         estimator.fit(train, labels)
     run.save(estimator)
     if progress.status:
         to_stderr(f"stopped: {run.out} holds the model so far")
         return progress.status
-    predicted, baseline, advice = estimator.predict(test), None, ""
+    predicted = estimator.predict(test)
+    baseline = None
+    advice = ""
     if estimator.model_ != _BASELINE and not estimator.compared_:
         other = type(estimator)(model=_BASELINE, window=estimator.window_, seed=estimator.seed)
         baseline = other.fit(train, labels).predict(test)
@@ -213,6 +219,7 @@ def _advice(better: HostArray, score: str) -> str:
     """
     # Adds two differences, plus and minus the typical size: without them, a few equal ones have a scatter of 0.
     size = np.sqrt(np.square(better).mean())
-    mean, scatter = better.mean(), 2 * np.append(better, [size, -size]).std() / len(better) ** 0.5
+    mean = better.mean()
+    scatter = 2 * np.append(better, [size, -size]).std() / len(better) ** 0.5
     advice = f"the baseline is better by {mean:.3g} ± {scatter:.2g} in {score}: --model {_BASELINE} trains and saves it"
     return advice if mean > scatter else ""

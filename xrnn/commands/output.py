@@ -35,7 +35,8 @@ class Run:
 
         default   the name of the checkpoint without --out;   inputs: what the run reads
         """
-        self._options, self.out = options, options.out or Path(default)
+        self._options = options
+        self.out = options.out or Path(default)
         self._picture = self.out.parent / f"{self.out.stem}.png"
         if self.out.suffix.lower() not in (".safetensors", ""):
             raise ModelError(f"--out is {self.out}; the name must end in .safetensors")

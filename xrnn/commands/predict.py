@@ -194,7 +194,8 @@ def _labels(
         if not labels:
             yield named | {"value": float(f"{prediction:.6g}")}
             continue
-        p, best = prediction.round(6).tolist(), int(prediction.argmax())
+        p = prediction.round(6).tolist()
+        best = int(prediction.argmax())
         row = named | {"label": labels[best], "probability": p[best]}
         yield row | {f"p({label})": share for label, share in zip(labels, p, strict=True) if how.proba}
 
@@ -236,7 +237,8 @@ def _forecasts(
         got = f"got {param(refused[0])} for a forecaster, which takes {taken}"
         raise SettingsError(f"{got}; leave it out")
     p = forecaster.check_params()
-    columns, optional = forecast_columns(p, reading.or_kept(forecaster.reading_)), {p.id, p.time}
+    columns = forecast_columns(p, reading.or_kept(forecaster.reading_))
+    optional = {p.id, p.time}
     if not columns.channels:
         columns = replace(columns, channels=forecaster.model_.channel_names or ())
         optional |= {*columns.channels}
@@ -302,7 +304,9 @@ def _rows(estimator: Classifier | Regressor, columns: Columns) -> Iterator[HostA
     Raises DataError for an unusable row, unless these are skipped, and for a header without the names of the channels.
     """
     bad = _BadRows(skip=columns.skip_bad_lines)
-    decimal, channels, names = columns.decimal, estimator.channels_, estimator.channel_names_
+    decimal = columns.decimal
+    channels = estimator.channels_
+    names = estimator.channel_names_
     advice = "pipe rows of values in, or name a file with <"
     if sys.stdin is None:  # a closed descriptor (`<&-`)
         raise DataError(f"standard input is closed; {advice}")
@@ -311,7 +315,8 @@ def _rows(estimator: Classifier | Regressor, columns: Columns) -> Iterator[HostA
         sys.stdin.reconfigure(encoding="utf-8-sig", errors="replace")
     lines = ((f"row {number}", line) for number, line in enumerate(sys.stdin, start=1) if line.strip())
     places: list[int] = []  # of the channels in a row
-    width, separator = 0, ""
+    width = 0
+    separator = ""
     sign = decimal  # the sign of decimals; "" until a row shows it
     unsure, read_with = "", ""  # the first row before that with a number of either sign, and the sign it was read with
     with file_errors(DataError, "read", Path("standard input"), advice):
@@ -321,7 +326,8 @@ def _rows(estimator: Classifier | Regressor, columns: Columns) -> Iterator[HostA
             if not width:
                 width = len(cells)
                 if names and (cells == names or (is_header(cells) and not are_numbers(cells, decimal))):
-                    places, separator = _places_in_header(cells, names), ""
+                    places = _places_in_header(cells, names)
+                    separator = ""
                     continue
                 places = _places_by_number(width, channels, columns)
             if len(cells) != width:
@@ -344,7 +350,8 @@ def _rows(estimator: Classifier | Regressor, columns: Columns) -> Iterator[HostA
                     got = f"{name} has {sign} before the decimals, but {unsure} was read with {read_with}"
                     raise DataError(f"{got}; give --decimal {sign}")
                 if not sign and not unsure and any("." in cell or "," in cell for cell in values):
-                    unsure, usual = name, columns.usual_decimal
+                    unsure = name
+                    usual = columns.usual_decimal
                     grouped = may_group(line, separator)
                     read_with, notes = chosen_decimal({"": values}, name, usual=usual, points_may_group=grouped)
                     tell(name, notes)
@@ -362,7 +369,8 @@ class _BadRows:
     """The rows of a stream that can't be used.   skip: False: the first one raises its error"""
 
     def __init__(self, *, skip: bool) -> None:
-        self._skip, self._count = skip, 0
+        self._skip = skip
+        self._count = 0
 
     def add(self, error: DataError) -> None:
         """Print a line about a row, if it is one of the first."""
@@ -389,7 +397,9 @@ def _separator_in(line: str, where: str, width: int, estimator: Classifier | Reg
     usual, other = separator_of([line], columns.decimal), separator_of([line], "")
     if usual == other or usual in line:
         return usual
-    cells, names, channels = cells_in(line, other, where), estimator.channel_names_, estimator.channels_
+    cells = cells_in(line, other, where)
+    names = estimator.channel_names_
+    channels = estimator.channels_
     if not width and names and {*names} <= {*cells}:
         return other
     fits = len(cells) == width or (not width and len(_places_by_number(len(cells), channels, columns)) == channels)
@@ -416,7 +426,8 @@ def _with_notes(rows: Iterable[HostArray], estimator: Classifier | Regressor, gi
             to_stderr(f"each prediction is about the last {counted(complete * of_window, 'row')}{windows}{default}")
         without = np.where(np.isnan(row), without + 1, 0)
         if number == first:
-            found, where = without == first, f"the first {counted(first, 'row')}"
+            found = without == first
+            where = f"the first {counted(first, 'row')}"
         else:
             found = (without == of_window) & (without < number)
             where = f"the last {counted(of_window, 'row')}, up to {number:,}"

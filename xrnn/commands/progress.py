@@ -46,12 +46,16 @@ def _bar() -> Progress:
 @contextlib.contextmanager
 def show_part(what: str, count: int) -> Iterator[Advance]:
     """A bar for a part of a fit, see `progress_of`, once it is expected to take more than three seconds in all."""
-    bar, started, done, last = _bar(), time.monotonic(), 0, 0.0
+    bar = _bar()
+    started = time.monotonic()
+    done = 0
+    last = 0.0
     task = bar.add_task(what, total=count)
 
     def advance() -> None:
         nonlocal done, last
-        done, now = done + 1, time.monotonic()
+        done += 1
+        now = time.monotonic()
         if bar.disable or now - last < _SECONDS_BETWEEN_READS:
             return
         last = now
@@ -78,7 +82,8 @@ class TrainingProgress(Watcher):
     status = 0
 
     def __init__(self, run: Run) -> None:
-        self._run, self._bar = run, _bar()
+        self._run = run
+        self._bar = _bar()
 
     def tell(self, line: str) -> None:
         self._run.say(line)

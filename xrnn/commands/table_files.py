@@ -35,7 +35,9 @@ class TableFile:
 
         names   of the tables;   inputs: what the command reads
         """
-        self._path, self._overwrite, self._suffix = path, overwrite, path.suffix.lower()
+        self._path = path
+        self._overwrite = overwrite
+        self._suffix = path.suffix.lower()
         if self._suffix not in _CONTENT:
             raise SettingsError(f"{param('table')} is {path}; the name must end in {', '.join(_CONTENT)}")
         package = _PACKAGES.get(self._suffix)

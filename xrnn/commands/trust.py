@@ -106,7 +106,8 @@ def error_of_units(is_right: Sequence[bool], units: Sequence[Sequence[int]]) -> 
 
     It is never below that of single series.
     """
-    n, right = len(is_right), sum(is_right)
+    n = len(is_right)
+    right = sum(is_right)
     of_series = standard_error(right, n)
     if len(units) in (n, 1):
         return of_series
@@ -126,9 +127,13 @@ def report(tested: Answers, parts: Answers | None, *, chosen: bool = False) -> t
         "standard_error": tested.error,
         "wrong": _confused(tested),
     }
-    wrong, where = results["wrong"], ""
+    wrong = results["wrong"]
+    where = ""
     if parts:
-        n, right, wrong, where = len(parts.series), parts.right, _confused(parts), " in the parts"
+        n = len(parts.series)
+        right = parts.right
+        wrong = _confused(parts)
+        where = " in the parts"
         error = parts.error
         results["in_parts"] = {
             "accuracy": right / n,
@@ -151,7 +156,9 @@ def report(tested: Answers, parts: Answers | None, *, chosen: bool = False) -> t
     beside, results["largest_label"] = _beside_largest(parts or tested)
     shown = []
     for each in wrong[:_MOST_NAMES]:
-        name, label, predicted = each["name"], escaped(each["label"]), escaped(each["predicted"])
+        name = each["name"]
+        label = escaped(each["label"])
+        predicted = escaped(each["predicted"])
         shown.append(f"  {name} is {label}: {predicted} {each['probability']:.3f}")
     if wrong:
         more = f", the surest {_MOST_NAMES}" if len(wrong) > _MOST_NAMES else ""
@@ -163,8 +170,10 @@ def _beside_largest(tested: Answers) -> tuple[list[str], Results]:
     """A line if the answers are wrong nearly as often as the largest label would be."""
     labels = [each.label for each in tested.series]
     name = max(tested.labels, key=labels.count)
-    n, share = len(labels), labels.count(name) / len(labels)
-    ahead, error = tested.right / n - share, tested.error
+    n = len(labels)
+    share = labels.count(name) / len(labels)
+    ahead = tested.right / n - share
+    error = tested.error
     results = {"label": name, "share": share, "ahead": ahead, "is_clear": ahead > 2 * error}
     # If the tested series have one label, or all answers are right, no model could be better.
     if ahead > 2 * error or share == 1 or tested.right == n:

@@ -155,7 +155,8 @@ class Estimator(ABC):
         write_own(path, self._content(), f"{type(self).__name__}.save", has_mark, overwrite=overwrite)
 
     def _content(self) -> bytes:
-        params, learnt = self._fitted().get_params(), learnt_in(vars(self))
+        params = self._fitted().get_params()
+        learnt = learnt_in(vars(self))
         layers = learnt.pop("layers_", {})
         extra = {"job": self.job, "params": params, "learnt": {name: _plain(each) for name, each in learnt.items()}}
         return checkpoint_content(layers, None, extra)

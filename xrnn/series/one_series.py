@@ -50,7 +50,8 @@ class Series:
         return range(known[0], known[-1] + 1) if known.size else range(0)
 
     def part(self, start: int, stop: int | None = None) -> Series:
-        times, closed = self.times and self.times[start:stop], self.closed[start:stop]
+        times = self.times and self.times[start:stop]
+        closed = self.closed[start:stop]
         return replace(self, values=self.values[start:stop], times=times, closed=closed)
 
 
@@ -62,7 +63,8 @@ def checked(series: Series, *, to_forecast: bool = False) -> Series:
     Raises DataError if there is no step, no channel, a channel without any value, infinity, or a number beyond 1e30,
     and if two channels have one name.
     """
-    shown, names = printable(series.name), series.channel_names or ()
+    shown = printable(series.name)
+    names = series.channel_names or ()
     if len(set(names)) < len(names):
         twice = next(each for each in names if names.count(each) > 1)
         raise DataError(f"{shown} has two channels {quoted(twice)!r}; rename or remove one")

@@ -44,7 +44,8 @@ class Scale:
         """
         steps = np.concatenate(list(series))
         steps = np.where(np.isnan(steps).all(axis=0), 0.0, steps)
-        mean, deviation = np.nanmean(steps, axis=0), deviation_of(steps, axis=0)
+        mean = np.nanmean(steps, axis=0)
+        deviation = deviation_of(steps, axis=0)
         return cls(mean, np.where(deviation > _ROUNDING * np.nanmax(np.abs(steps), axis=0), deviation, 1.0))
 
     def apply(self, values: HostArray) -> HostArray:

@@ -153,7 +153,8 @@ def step_named(name: str, time: Time) -> Step | None:
         days = {day for day, text in enumerate(_WEEKDAYS) if text in name} or WEEKEND
         return open_days(frozenset(days)) if isinstance(time, datetime) else None
     number, _, unit = name.partition(" ")
-    count, unit = as_number(number), unit.removesuffix("s")
+    count = as_number(number)
+    unit = unit.removesuffix("s")
     units, day = (("month", *_UNITS), _day_of_month([time])) if isinstance(time, datetime) else (("",), 0)
     return Step(count, unit, day) if count is not None and unit in units else None
 

@@ -40,7 +40,8 @@ def under_autocast(
     layers = () if isinstance(module, nn.RNNCellBase) else (module.num_layers > 1, module.bidirectional)
     # PyTorch runs a packed sequence of equal lengths as one that is not packed.
     ragged = isinstance(input, PackedSequence) and bool(input.batch_sizes[0] != input.batch_sizes[-1])
-    mode, state_dtypes = mode_of(module), [state.dtype for state in states[:1]]
+    mode = mode_of(module)
+    state_dtypes = [state.dtype for state in states[:1]]
     kind = (_PYTORCHS if layers else _CELLS).get(mode, type(module))
     found = _result_dtypes(kind, original, mode, layers, ragged, weights_of(module)[0].dtype, x.dtype, *state_dtypes)
     if found is None:
@@ -78,7 +79,8 @@ def _named(dtypes: set[torch.dtype]) -> str:
 def _run(call: Callable[..., Any], module: Any, input: Any, x: Tensor, states: list[Tensor]) -> Any:
     """The results in float32, or in float64 if the operands have it."""
     if x.dtype is not torch.float64:
-        x, states = x.float(), [state.float() for state in states]
+        x = x.float()
+        states = [state.float() for state in states]
     name: Any = precision_in_use()[0]
     with use_precision(name):
         return call(module, input._replace(data=x) if isinstance(input, PackedSequence) else x, states, convert=True)

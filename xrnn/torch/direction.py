@@ -70,7 +70,8 @@ class Direction:
 
     def freeze(self, *, int8: bool) -> None:
         """Keep what the backend makes of the weights, for inference. The caller must drop it if the weights change."""
-        self._fixed_bias, self.is_int8 = self.bias, int8
+        self._fixed_bias = self.bias
+        self.is_int8 = int8
         if int8:
             self.Wx, self.Wh = quantize_columns(self.Wx), quantize_columns(self.Wh)
         self.frozen = FrozenWeights(self.Wx, self.Wh)

@@ -86,7 +86,8 @@ def _one_step(cell: Any, x: Tensor, states: list[Tensor], convert: bool = False)
         if state.shape != shape:
             raise Unsupported(f"a state is {tuple(state.shape)}")
     if unbatched:
-        x, states = x.unsqueeze(0), [state.unsqueeze(0) for state in states]
+        x = x.unsqueeze(0)
+        states = [state.unsqueeze(0) for state in states]
     _, final = _layers(cell, x.unsqueeze(0), [state.unsqueeze(0) for state in states], None, convert)
     after = [state[0, 0] if unbatched else state[0] for state in final]
     return after[0] if len(after) == 1 else tuple(after)
@@ -223,11 +224,14 @@ def _each_layer(
     if len(each) == 1:
         h, *final = recurrence(each[0], x, lengths, states, weights)
         return h, final
-    count, width, finals = 2 if module.bidirectional else 1, len(weights) // len(each), []
+    count = 2 if module.bidirectional else 1
+    width = len(weights) // len(each)
+    finals = []
     for first in range(0, len(each), count):
         results: list[Tensor] = []
         for k in range(first, first + count):
-            initial, own = [state[k : k + 1] for state in states], weights[k * width : (k + 1) * width]
+            initial = [state[k : k + 1] for state in states]
+            own = weights[k * width : (k + 1) * width]
             h, *final = recurrence(each[k], x, lengths, initial, own)
             results.append(h)
             finals.append(final)

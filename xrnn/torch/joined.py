@@ -39,7 +39,8 @@ def _copied(memory: Memory, axis: int, tensors: Sequence[Tensor]) -> Tensor:
 class _Joined(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, memory: Memory, axis: int, *tensors: Tensor) -> Tensor:
-        ctx.axis, ctx.sizes = axis, [tensor.shape[axis] for tensor in tensors]
+        ctx.axis = axis
+        ctx.sizes = [tensor.shape[axis] for tensor in tensors]
         return _copied(memory, axis, tensors)
 
     @staticmethod

@@ -48,7 +48,9 @@ def of_4(
 def of_jamba_4(module: Any, hidden_states: Any, cache_params: Any = None, attention_mask: Any = None) -> Tensor:
     """JambaMambaMixer of transformers 4.57 and 5.0."""
     check_call(module, hidden_states)
-    (rows, steps, _), layer, cache = hidden_states.shape, module.layer_idx, cache_params
+    rows, steps, _ = hidden_states.shape
+    layer = module.layer_idx
+    cache = cache_params
     if cache is not None:
         check_old_cache(cache)
         if not len(cache.ssm_states[layer]) == len(cache.conv_states[layer]) == rows:
@@ -70,11 +72,14 @@ def of_jamba_4(module: Any, hidden_states: Any, cache_params: Any = None, attent
 def of_5(module: Any, hidden_states: Any, cache: Any = None, attention_mask: Any = None, **options: Any) -> Tensor:
     """All three mixers of transformers 5.24."""
     check_call(module, hidden_states)
-    layer, window, state = module.layer_idx, None, None
+    layer = module.layer_idx
+    window = None
+    state = None
     if options:
         raise Unsupported(f"it was called with {', '.join(options)}")
     if cache is not None:
-        window, state = cache.get_conv_state(layer, state_idx=0), cache.get_recurrent_state(layer, state_idx=0)
+        window = cache.get_conv_state(layer, state_idx=0)
+        state = cache.get_recurrent_state(layer, state_idx=0)
     if window is not None and (hidden_states.shape[1] != 1 or cache.is_recording_past(layer)):
         raise Unsupported("several steps continue a cache, or it records the past")
     x, z = module.in_proj(masked(hidden_states, attention_mask)).chunk(2, dim=-1)
@@ -93,9 +98,11 @@ def _scanned(module: Any, x: Tensor, z: Tensor, mask: Any, initial: Tensor | Non
     sizes = [module.time_step_rank, module.ssm_state_size, module.ssm_state_size]
     step, B, C = _normalised(module, *module.x_proj(x).split(sizes, dim=-1))
     if hasattr(module, "slow_forward"):
-        delta, bias = module.dt_proj(step), None
+        delta = module.dt_proj(step)
+        bias = None
     else:  # not a call of dt_proj, so that hooks and adapters of dt_proj are left out as in transformers
-        delta, bias = F.linear(step, module.dt_proj.weight), module.dt_proj.bias
+        delta = F.linear(step, module.dt_proj.weight)
+        bias = module.dt_proj.bias
     A = -torch.exp(module.A_log)
     u, delta, B, C, z = (each.transpose(0, 1) for each in (x, delta, B, C, z))
     y, last = apply(Scan(softplus=True), [u, delta, A, B, C, module.D, z, bias, initial])

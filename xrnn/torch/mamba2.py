@@ -71,7 +71,9 @@ def of_5(module: Any, hidden_states: Any, cache: Any = None, attention_mask: Any
     for name in ("seq_idx", "cu_seqlens"):  # transformers' own functions for the CPU ignore all other options
         if options.get(name) is not None:
             raise Unsupported(f"it was called with {name}")
-    layer, W, past = module.layer_idx, module.conv_kernel_size, _Past()
+    layer = module.layer_idx
+    W = module.conv_kernel_size
+    past = _Past()
     if cache is not None:
         past = _Past(
             cache.get_conv_state(layer, state_idx=0),
@@ -92,7 +94,8 @@ def _old_past(module: Any, hidden: Tensor, cache: Any, continues: bool) -> _Past
     if cache is None:
         return _Past()
     check_old_cache(cache)
-    window, state = cache.conv_states[module.layer_idx], cache.ssm_states[module.layer_idx]
+    window = cache.conv_states[module.layer_idx]
+    state = cache.ssm_states[module.layer_idx]
     for part in (window, state):
         check_tensor("the cache", part, hidden)
         if len(part) != len(hidden):
@@ -181,7 +184,8 @@ def _one_step(module: Any, x: Tensor, step: Tensor, limits: tuple[float, float],
     u, B, C = _operands(module, x)
     N, _, H, V = u.shape
     G, K = B.shape[2:]
-    u, step = u.view(N, H, V), F.softplus(step.view(N, H) + module.dt_bias).clamp(*limits)
+    u = u.view(N, H, V)
+    step = F.softplus(step.view(N, H) + module.dt_bias).clamp(*limits)
     state.mul_(torch.exp(step * -torch.exp(module.A_log))[..., None, None])
     by_group = state.view(N, G, H // G, V, K)
     by_group.addcmul_((u * step[..., None]).view(N, G, H // G, V, 1), B.view(N, G, 1, 1, K))

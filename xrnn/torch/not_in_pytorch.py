@@ -37,10 +37,13 @@ class _OwnModule(KernelModule):
     def __init__(self, mode: str, sizes: tuple[Any, ...], device: Any, dtype: Any, **options: Any) -> None:
         super().__init__("RNN_TANH", *sizes, device=device, dtype=dtype)
         self.__dict__.update(options)
-        self.mode, cell, heads = mode, CELLS[mode], options.get("heads")
+        self.mode = mode
+        cell = CELLS[mode]
+        heads = options.get("heads")
         if heads is not None:
             check_heads(heads, self.hidden_size, cell)
-        like, ways = self.weight_ih_l0, 2 if self.bidirectional else 1
+        like = self.weight_ih_l0
+        ways = 2 if self.bidirectional else 1
         for k, names in enumerate(self._all_weights):
             names[:] = parameter_names(cell, k // ways, k % ways == 1, self.bias)
             D = self.input_size if k < ways else ways * self.hidden_size * cell.components
@@ -79,10 +82,13 @@ def in_pytorch(module: Any, input: Any, hx: Any) -> Any:
     not a tuple of tensors for a module with several states.
     """
     names = CELLS[module.mode].states
-    packed, x, lengths = isinstance(input, PackedSequence), input, None
+    packed = isinstance(input, PackedSequence)
+    x = input
+    lengths = None
     if packed:
         x, lengths = pad_packed_sequence(PackedSequence(input.data, input.batch_sizes))
-    batch_first, one_row = module.batch_first and not packed, x.dim() == 2
+    batch_first = module.batch_first and not packed
+    one_row = x.dim() == 2
     if x.dim() not in (2, 3) or x.shape[-1] != module.input_size or not x.shape[batch_first and not one_row]:
         axes = "batch, time" if batch_first else "time, batch"
         raise ValueError(
@@ -93,7 +99,9 @@ def in_pytorch(module: Any, input: Any, hx: Any) -> Any:
         x = x.unsqueeze(1)
     elif batch_first:
         x = x.transpose(0, 1)
-    ways, width, final = 2 if module.bidirectional else 1, module.hidden_size * CELLS[module.mode].components, []
+    ways = 2 if module.bidirectional else 1
+    width = module.hidden_size * CELLS[module.mode].components
+    final = []
     if hx is None:
         given = [x.new_zeros((module.num_layers * ways, x.shape[1], width))] * len(names)
     else:
@@ -120,7 +128,8 @@ def in_pytorch(module: Any, input: Any, hx: Any) -> Any:
         if input.unsorted_indices is not None:
             states = tuple(state[:, input.unsorted_indices] for state in states)
     elif one_row:
-        x, states = x.squeeze(1), tuple(state.squeeze(1) for state in states)
+        x = x.squeeze(1)
+        states = tuple(state.squeeze(1) for state in states)
     elif module.batch_first:
         x = x.transpose(0, 1)
     return x, states if len(states) > 1 else states[0]

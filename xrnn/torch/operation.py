@@ -97,7 +97,9 @@ class _Node(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *dresults: Tensor | None) -> Any:
-        operation, memory, needed = ctx.operation, ctx.memory, ctx.needs_input_grad[2:]
+        operation = ctx.operation
+        memory = ctx.memory
+        needed = ctx.needs_input_grad[2:]
         *operands, saved = ctx.saved_tensors
         try:
             check_gradients(dresults)

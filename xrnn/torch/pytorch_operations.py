@@ -34,7 +34,8 @@ def gradients(
 
     If gradients are enabled, as in a `backward` with create_graph=True, they can be differentiated again.
     """
-    inputs, again = [x, *initial, *weights], torch.is_grad_enabled()
+    inputs = [x, *initial, *weights]
+    again = torch.is_grad_enabled()
     with torch.enable_grad():
         results = _run(direction, x, lengths, initial, weights)
     used = [(r, d) for r, d in zip(results, dresults, strict=True) if d is not None]
@@ -69,7 +70,8 @@ def _run(
     direction: Direction, x: Tensor, lengths: Tensor | None, initial: Sequence[Tensor], weights: Sequence[Tensor]
 ) -> list[Tensor]:
     """h (T, N, H), zero past the length of a row, and the final states (1, N, H)."""
-    (T, N, _), H = x.shape, len(weights[0]) // len(CELLS[direction.mode].from_x)
+    T, N, _ = x.shape
+    H = len(weights[0]) // len(CELLS[direction.mode].from_x)
     if direction.mode not in _OPERATIONS:
         starts = [state[0] for state in initial] or [x.new_zeros((N, H))] * len(direction.initial)
         h, *last = step_by_step(direction.mode, x, starts, weights, lengths, reverse=direction.reverse)
@@ -110,7 +112,9 @@ def step_by_step(
         step = _lru(z, *own)
     else:
         step = _slstm(cell, z, weights[1], b_hh) if mode.startswith("SLSTM") else _minimal(cell, z)
-    states, results, steps = list(initial), [], range(len(x))
+    states = list(initial)
+    results = []
+    steps = range(len(x))
     for t in reversed(steps) if reverse else steps:
         after = step(t, *states)
         if lengths is not None:  # past its end a row keeps its states
@@ -170,7 +174,8 @@ def _lru(z: Tensor, nu: Tensor, theta: Tensor, gamma: Tensor) -> _Step:
     by_step = list(zip(*((torch.exp(gamma) * part).unbind() for part in z.chunk(2, dim=-1)), strict=True))
 
     def step(t: int, s: Tensor) -> list[Tensor]:
-        (re, im), (z_re, z_im) = s.chunk(2, dim=-1), by_step[t]
+        re, im = s.chunk(2, dim=-1)
+        z_re, z_im = by_step[t]
         return [torch.cat((p * re - q * im + z_re, p * im + q * re + z_im), dim=-1)]
 
     return step
@@ -180,5 +185,6 @@ def _turn(x: Tensor, lengths: Tensor | None) -> Tensor:
     """Reverse each row in time. Steps past its length stay in place."""
     if lengths is None:
         return x.flip(0)
-    steps, ends = torch.arange(len(x), device=x.device)[:, None], lengths.to(x.device)
+    steps = torch.arange(len(x), device=x.device)[:, None]
+    ends = lengths.to(x.device)
     return x[torch.where(steps < ends, ends - 1 - steps, steps), torch.arange(x.shape[1], device=x.device)]

@@ -49,7 +49,10 @@ class _Recurrence(torch.autograd.Function):
             kept = [tensor(array) for array in trace.states]
             if trace.z is not None:
                 kept.append(tensor(trace.z))
-        ctx.direction, ctx.lengths, ctx.states, ctx.weights = direction, lengths, states, others[states:]
+        ctx.direction = direction
+        ctx.lengths = lengths
+        ctx.states = states
+        ctx.weights = others[states:]
         ctx.precision = precision().name
         ctx.leaf = (x, trace.inputs.x) if x.is_leaf else (None, None)
         # The result h is a view of kept[0]. It is saved so that PyTorch refuses `backward` if the caller changes it.
@@ -61,7 +64,9 @@ class _Recurrence(torch.autograd.Function):
     def backward(ctx: Any, dh: Tensor | None, *dfinal: Tensor | None) -> Any:
         needed = ctx.needs_input_grad[3:]
         x, *saved = ctx.saved_tensors
-        states, others, direction = ctx.states, len(needed) - 1, ctx.direction
+        states = ctx.states
+        others = len(needed) - 1
+        direction = ctx.direction
         initial, weights, kept = saved[:states], saved[states:others], saved[others + 1 :]
         # The gradients need the values that the weights had in the forward. `weight.data = …` changes a saved weight,
         # but not direction.tensors. If a hook on saved tensors replaced a weight, the hook's tensor is used. The same
@@ -163,15 +168,19 @@ def _backward(
 
     If x needs none, its gradient is None and not computed; so are those of the weights if no weight needs one.
     """
-    memory, states = d.memory, len(d.initial)
-    xp, array, tensor = memory.backend.xp, memory.array, memory.tensor
+    memory = d.memory
+    states = len(d.initial)
+    xp = memory.backend.xp
+    array = memory.array
+    tensor = memory.tensor
     needs_dx, needs_dweights = needed[0], needed[1 + initial :]
     # In the layout of PyTorch's weights, so that PyTorch takes these arrays as gradients without a copy.
     of_weights = (*d.arrays[:2], *d.own) if any(needs_dweights) else ()
     dweights = [xp.empty(w.shape, w.dtype) for w in of_weights]
     db = xp.empty(d.cell.pre * hidden_size(d.Wh), d.Wh.dtype)
     # The backward pass does not read b, so db stands in for it. The initial states are in the trace.
-    inputs, arrays = _inputs(d, x, db, lengths), [array(t) for t in kept]
+    inputs = _inputs(d, x, db, lengths)
+    arrays = [array(t) for t in kept]
     trace = Trace(inputs, arrays[:states], arrays[states] if len(arrays) > states else None, None)
     grads = [*map(transposed, dweights[:2]), db, *dweights[2:]] if dweights else None
     dx, dinitial = memory.backend.recurrence_backward(d.cell, trace, _dstates(d, trace, dh, dfinal), grads, needs_dx)
@@ -185,7 +194,8 @@ def _backward(
 
 def _dstates(d: Direction, trace: Trace, dh: Tensor | None, dfinal: Sequence[Tensor | None]) -> list[Array | None]:
     """The gradients of all states after each step, None for zeros. Adds those of the final states to the last step."""
-    xp, array = d.memory.backend.xp, d.memory.array
+    xp = d.memory.backend.xp
+    array = d.memory.array
     gradients = [None if dh is None else array(dh), *d.initial[1:]]
     for k, last in enumerate(dfinal):
         if last is not None:

@@ -101,7 +101,8 @@ def _retention(
     for operand, x in (("q", q), ("v", v)):
         if x.dim() != 4:
             raise ValueError(f"{operand} is {tuple(x.shape)}: expected four axes, (batch, T, heads, size)")
-    (N, T, H, K), V = q.shape, v.shape[3]
+    N, T, H, K = q.shape
+    V = v.shape[3]
     state_shape = (N, H, V, K) if state_v_first else (N, H, K, V)
     check_shapes({"k": (k, (N, T, H, K)), "v": (v, (N, T, H, V)), "initial_state": (initial_state, state_shape)})
     if state_v_first and initial_state is not None:

@@ -250,7 +250,8 @@ def mamba_chunk_scan_combined(
     dtype = compute_dtype(x, dt, A, B, C, D, z, dt_bias, initial_states)
     if not x.is_floating_point():
         raise TypeError(f"x holds {x.dtype}, but `out` has its dtype: expected floating-point numbers")
-    u, step = x.to(dtype), dt.to(dtype)
+    u = x.to(dtype)
+    step = dt.to(dtype)
     if dt_bias is not None:
         step = step + dt_bias.to(dtype)
     if dt_softplus:
@@ -298,12 +299,14 @@ def selective_state_update(
 
     Raises ValueError for other shapes.
     """
-    sizes, K = tuple(x.shape), state.shape[-1]
+    sizes = tuple(x.shape)
+    K = state.shape[-1]
     shapes = {"state": (state, (*sizes, K)), "dt": (dt, sizes), "A": (A, (*sizes[1:], K)), "z": (z, sizes)}
     shapes |= {"D": (D, sizes[1:]), "dt_bias": (dt_bias, sizes[1:])}
     check_shapes(shapes)
     with torch.no_grad():
-        first, dtype = (sizes[0], -1), compute_dtype(state, x, dt, A, B, C, D, z, dt_bias)
+        first = (sizes[0], -1)
+        dtype = compute_dtype(state, x, dt, A, B, C, D, z, dt_bias)
         operands = [
             x.reshape(1, *first),
             dt.reshape(1, *first),

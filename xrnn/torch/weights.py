@@ -95,7 +95,8 @@ class Wrapped:
 
 def weights_of(module: nn.Module) -> list[Tensor]:
     """The current weights of all directions of all layers.   Raises Unsupported if one is not a plain tensor."""
-    parameters, names = module._parameters, names_of(module)
+    parameters = module._parameters
+    names = names_of(module)
     weights: list[Any]
     try:
         weights = [parameters[name] for name in names]
@@ -148,7 +149,9 @@ def _wrap(module: nn.Module, given: list[Tensor], x: Tensor, convert: bool = Fal
         raise Unsupported(f"it has proj_size={proj_size}")
     if x.dtype not in DTYPES:
         raise Unsupported(f"no kernel computes in {x.dtype}")
-    memory, count, cell = memory_of(x.device), 2 if bidirectional else 1, CELLS[mode]
+    memory = memory_of(x.device)
+    count = 2 if bidirectional else 1
+    cell = CELLS[mode]
     width = (4 if bias else 2) + len(cell.params)
     expected = width * count * num_layers
     if len(given) != expected:

@@ -165,7 +165,8 @@ def test_a_model_leaves_out_closed_days_of_a_new_series() -> None:
 def plan(seed: int = 0, ahead: int = 12) -> list[Shop]:
     """Three shops whose last rows hold only the promotion. Ascension Day is a holiday among them."""
     count = sum(day < datetime(2024, 5, 4) for day in shops(seed)[0].days)
-    planned, unknown = count + ahead, np.full(ahead, np.nan)
+    planned = count + ahead
+    unknown = np.full(ahead, np.nan)
     return [
         Shop(shop.name, shop.days[:planned], np.append(shop.sold[:count], unknown), shop.promotion[:planned])
         for shop in shops(seed)

@@ -93,7 +93,8 @@ def test_intervals_hold_the_true_effect_of_80_percent_of_random_series(rows: int
 
 def test_an_effect_on_logarithms_is_a_factor() -> None:
     """The intervals of a factor hold it; the series of several have effects in units of their changes."""
-    rng, held = np.random.default_rng(0), []
+    rng = np.random.default_rng(0)
+    held = []
     for _ in range(100):
         promotion = (rng.random(200) < 0.2) * 1.0
         y = 100 * np.exp(0.3 * promotion + 0.2 * rng.standard_normal(200))
@@ -108,8 +109,10 @@ def test_an_effect_on_logarithms_is_a_factor() -> None:
 
 def test_only_columns_whose_effect_the_rows_tell_have_one() -> None:
     """Not: one that never changes, one that is the same each season, an event that comes once, a copy of another."""
-    rng, rows = np.random.default_rng(0), np.arange(140)
-    promotion, price = (rng.random(140) < 0.2) * 1.0, rng.standard_normal(140)
+    rng = np.random.default_rng(0)
+    rows = np.arange(140)
+    promotion = (rng.random(140) < 0.2) * 1.0
+    price = rng.standard_normal(140)
     columns = np.stack(
         [promotion, np.full(140, 3.0), rows % 7 == 2, rows == 50, price, 2 * price + 1], axis=1, dtype=float
     )

@@ -98,7 +98,8 @@ def test_a_model_of_logarithms_forecasts_values_of_0_or_below_without_them() -> 
 
 def test_a_known_value_ahead_that_no_row_before_resembles_is_named() -> None:
     promotion = (np.arange(63) % 7 == 3).astype(float)
-    X, known = growth(63)[None] + 20 * promotion, np.stack([promotion, np.arange(63.0) % 5], axis=1)[None]
+    X = growth(63)[None] + 20 * promotion
+    known = np.stack([promotion, np.arange(63.0) % 5], axis=1)[None]
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         forecaster = Forecaster(**SMALL).fit(X[:, :60], known=known[:, :60])
@@ -207,14 +208,16 @@ def test_a_known_column_of_arrays_without_a_value_is_an_error() -> None:
 @pytest.mark.parametrize("known", [None, np.random.default_rng(1).integers(0, 2, (4, 43, 1)).astype(float)])
 def test_arrays_without_a_value_are_named_and_the_others_are_forecast(known: Any) -> None:
     X = np.stack([growth(40), np.full(40, np.nan), 3 * growth(40), growth(40) ** 2])
-    full, left_out = [0, 2, 3], "left out 1 of 4 series (X[1]): they have no value in the column to forecast or in a"
+    full = [0, 2, 3]
+    left_out = "left out 1 of 4 series (X[1]): they have no value in the column to forecast or in a"
     past: Any = None
     ahead: Any = None
     if known is not None:
         known = known.copy()
         past, ahead = known[:, :40], known[:, 40:]
         past[2] = np.nan
-        full, left_out = [0, 3], "left out 2 of 4 series (X[1], X[2])"
+        full = [0, 3]
+        left_out = "left out 2 of 4 series (X[1], X[2])"
 
     def of(items: Any) -> Any:
         return None if items is None else [items[i] for i in full]
@@ -249,7 +252,9 @@ def test_known_columns() -> None:
     forecaster.save("c")
     loaded = Forecaster.load("c")
     np.testing.assert_array_equal(loaded.predict([*X[:, :60]], known=[*known]), expected)
-    infinite, masked, plain = known.copy(), np.ma.masked_greater(known, 0.5), Forecaster(**SMALL).fit(X)
+    infinite = known.copy()
+    masked = np.ma.masked_greater(known, 0.5)
+    plain = Forecaster(**SMALL).fit(X)
     infinite[1, 61, 0] = np.inf
     holds, no_columns = (
         "known[1] holds inf in row {}, column 1; scale the numbers to at most 1e+30",
@@ -304,7 +309,8 @@ def test_fewer_steps_are_the_first_ones_of_the_forecast() -> None:
 
 def test_known_columns_may_be_padded_as_the_series_are() -> None:
     rng = np.random.default_rng(0)
-    known, X = rng.random((2, 63, 1)), np.stack([growth(60), growth(60)])
+    known = rng.random((2, 63, 1))
+    X = np.stack([growth(60), growth(60)])
     X[0, 57:] = X[1, 40:] = np.nan
     forecaster = Forecaster(**SMALL).fit([X[0, :57], X[1, :40]], known=[known[0, :57], known[1, :40]])
     padded = Forecaster(**SMALL).fit(X, known=known[:, :60])
@@ -364,12 +370,14 @@ def test_cross_validation_trains_on_the_rows_before_each_cutoff_only() -> None:
 def test_cross_validation_gives_scores_of_each_series_and_cutoff() -> None:
     X = np.stack([growth(46), 3 * growth(46) + np.random.default_rng(0).normal(size=46)])
     X[1, 44] = np.nan
-    model, cut = Forecaster(**SMALL | {"horizon": 2}), 44
+    model = Forecaster(**SMALL | {"horizon": 2})
+    cut = 44
     steps, got = (model.cross_validation(X, step=3, windows=2, scores=scores) for scores in (False, True))
     assert (got["series"].tolist(), got["cutoff"].tolist()) == ([0, 1, 0, 1], [41, 41, 44, 44])
     for i, values in enumerate(X):
         past, actual = values[:cut], values[cut:]
-        unit, known = np.abs(past[4:] - past[:-4]).mean(), ~np.isnan(actual)
+        unit = np.abs(past[4:] - past[:-4]).mean()
+        known = ~np.isnan(actual)
         low, median, high = (steps[q].reshape(2, 2, 2)[1, i][known] for q in ("0.1", "0.5", "0.9"))
         drift = past[-1] + np.arange(1, 3) * (past[-1] - past[0]) / (cut - 1)
         actual = actual[known]
@@ -468,7 +476,8 @@ def test_fewer_rows_than_the_model_reads_are_named_and_have_wider_intervals(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """Each part of a long series is forecast from its last rows alone: the intervals hold their share of the values."""
-    rng, t = np.random.default_rng(79_000), np.arange(480)
+    rng = np.random.default_rng(79_000)
+    t = np.arange(480)
     values = 100 + 25 * np.sin(np.pi * t / 6) + 0.3 * rng.standard_normal(480).cumsum() + 3 * rng.standard_normal(480)
     forecaster = Forecaster(horizon=6, season=12).fit([values[:240]])
     (context,) = forecaster.model_.widening.shape

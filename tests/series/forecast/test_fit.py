@@ -27,15 +27,18 @@ LEVELS = (0.1, 0.5, 0.9)
 
 def test_a_forecast_is_the_average_of_exponential_smoothing_and_the_linear_part() -> None:
     fitted = fit_of(growth() - 10, held_out=True, **TINY)  # negative values have no logarithms
-    model, C = fitted.model, fitted.model.context
+    model = fitted.model
+    C = fitted.model.context
     one = OneSeries(fitted.given, replace(model, recurrent=0 * model.recurrent), fitted.cut)
     origins, _ = one.held_out()
     forecast = one.quantiles(origins)
     for n, origin in enumerate(origins):
         context = growth()[origin - C : origin] - 10
-        level, scale = context[-4:].mean(), context.std()
+        level = context[-4:].mean()
+        scale = context.std()
         linear_part = level + scale * ((context - level) / scale @ model.linear[:-1] + model.linear[-1])
-        (smooth,), share = smoothed(growth() - 10, None, np.array([origin]), 3, 4), model.smoothing
+        (smooth,) = smoothed(growth() - 10, None, np.array([origin]), 3, 4)
+        share = model.smoothing
         assert 0 < share < 1
         np.testing.assert_allclose(forecast[n, :, 1], share * smooth + (1 - share) * linear_part)
 
@@ -88,7 +91,8 @@ def test_bad_series_get_one_line() -> None:
 
 def short_and_long() -> list[Series]:
     """Series with too few rows, equal values, values that are missing, and those to train on."""
-    gaps, sparse = growth(), np.full(50, np.nan)
+    gaps = growth()
+    sparse = np.full(50, np.nan)
     gaps[1:48:2] = np.nan
     sparse[[0, 18, 36, 47]] = 3, 5, 1, 8
     values = {
@@ -107,7 +111,8 @@ def short_and_long() -> list[Series]:
 
 @pytest.mark.parametrize("held_out", [True, False])
 def test_series_that_cannot_be_trained_on_change_nothing_and_are_forecast(held_out: bool) -> None:
-    every, settings = short_and_long(), settings_of(**TINY)
+    every = short_and_long()
+    settings = settings_of(**TINY)
     trained = [each for each in every if each.name in ("a", "late", "gaps", "b")]
     fitted, other = (fit_series(each, settings, held_out=held_out) for each in (every, trained))
     np.testing.assert_array_equal(fitted[0].model.linear, other[0].model.linear)
@@ -160,7 +165,7 @@ def test_the_samples_of_many_series_share_one_limit(monkeypatch: pytest.MonkeyPa
         return linear.linear_part(*windows)
 
     monkeypatch.setattr("xrnn.series.forecast.fit.linear_part", linear_part)
-    (one, _) = fit_series(both, settings_of(**TINY))
+    one, _ = fit_series(both, settings_of(**TINY))
     monkeypatch.setattr("xrnn.series.forecast.fit._MOST_VALUES", one.model.context * 100)
     fit_series(both, settings_of(**TINY))
     sizes = [[int((rows == n).sum()) for n in (200, 100)] for _, _, _, rows, *_ in seen]
@@ -229,7 +234,8 @@ def test_days_have_a_season_of_a_year_if_it_helps() -> None:
 
 def test_a_known_holiday_has_the_hours_of_a_sunday() -> None:
     """Five holidays on working days are in the training: the error is less than half that of the day before."""
-    rng, rows = np.random.default_rng(0), 154 * 24
+    rng = np.random.default_rng(0)
+    rows = 154 * 24
     day, hour = np.divmod(np.arange(rows), 24)
     holiday = np.isin(day, [17, 44, 66, 94, 129, 150])
     working = 20 + 30 * np.exp(-(((hour - 9) / 3) ** 2)) + 25 * np.exp(-(((hour - 17) / 3) ** 2))
@@ -274,7 +280,9 @@ def test_short_series_are_padded() -> None:
 
 
 def test_offsets_move_quantiles_but_not_the_median() -> None:
-    fitted, at = fit_of(growth() - 10, **TINY), np.array([9, 30, 41])  # negative values have no logarithms
+    # negative values have no logarithms
+    fitted = fit_of(growth() - 10, **TINY)
+    at = np.array([9, 30, 41])
     offsets = np.array([-1.0, 0.0, 0.5]) * np.arange(1, 4)[:, None]
     one = OneSeries(fitted.given, replace(fitted.model, offsets=np.stack([offsets, 9 * offsets])))
     np.testing.assert_allclose(one.quantiles(at), one.plain(at)[..., None] + one.unit * offsets)
@@ -399,7 +407,8 @@ def test_intervals_are_wider_where_a_known_column_has_a_large_effect() -> None:
     """The noise of days of promotion is five times that of others: 80 % intervals hold 72 to 88 % of both."""
     inside: dict[bool, list[bool]] = {False: [], True: []}
     for seed in range(3):
-        rng, t = np.random.default_rng(seed), np.arange(960)
+        rng = np.random.default_rng(seed)
+        t = np.arange(960)
         promo = (rng.random(960) < 0.15) * 1.0
         y = (
             100
@@ -438,7 +447,8 @@ def test_errors_are_those_of_forecasts_from_each_held_out_row_by_a_model_of_the_
     assert test.scores["model"]["mase"] == pytest.approx(np.abs(test.forecasts[..., 1] - actual).mean() / unit)
     relative = 200 * np.abs(test.forecasts[..., 1] - actual) / (np.abs(test.forecasts[..., 1]) + np.abs(actual))
     assert test.scores["model"]["smape"] == pytest.approx(relative.mean())
-    above, q = actual[..., None] - test.forecasts, np.array([0.1, 0.5, 0.9])
+    above = actual[..., None] - test.forecasts
+    q = np.array([0.1, 0.5, 0.9])
     loss = np.where(above > 0, q * above, (q - 1) * above)
     assert test.scores["model"]["pinball"] == pytest.approx(loss.mean() / unit)
     repeated = values[test.origins[:, None] - 4 + np.arange(3)]

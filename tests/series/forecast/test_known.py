@@ -16,7 +16,8 @@ from xrnn.typing import HostArray
 
 def sales(seed: int) -> tuple[HostArray, HostArray]:
     """132 months with promotions, and the promotions."""
-    rng, t = np.random.default_rng(seed), np.arange(132)
+    rng = np.random.default_rng(seed)
+    t = np.arange(132)
     promotion = (rng.random(132) < 0.2) * 1.0
     return 200 + 30 * np.sin(2 * np.pi * t / 12) + 50 * promotion + 5 * rng.standard_normal(132), promotion
 
@@ -75,7 +76,8 @@ def test_a_promotion_with_a_larger_effect_in_the_last_rows_is_no_new_level(
     promotion[120 - rows : 120] = 0
     y[120 - rows : 120] = 600 + 30 * np.sin(2 * np.pi * np.arange(120 - rows, 120) / 12)
     for sign, is_known, is_level in [(1, True, False), (1, False, True), (-1, True, True)]:
-        sold, known = y.copy(), promotion.copy()
+        sold = y.copy()
+        known = promotion.copy()
         sold[120 - rows : 120] += sign * 250
         known[120 - rows : 120] = is_known
         forecaster = Forecaster(horizon=12, season=12)

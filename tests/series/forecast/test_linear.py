@@ -27,14 +27,17 @@ def both_moments(z: HostArray, ahead: HostArray) -> tuple[HostArray, HostArray]:
 
 def solved(A: HostArray, B: HostArray, penalties: list[float]) -> list[HostArray]:
     """W and, in the last row, the intercept, which is not penalised."""
-    x, a, b = A - A.mean(axis=0), A.mean(axis=0), B.mean(axis=0)
+    x = A - A.mean(axis=0)
+    a = A.mean(axis=0)
+    b = B.mean(axis=0)
     each = [np.linalg.solve(x.T @ x + penalty * np.eye(A.shape[1]), x.T @ (B - b)) for penalty in penalties]
     return [np.vstack([W, b - a @ W]) for W in each]
 
 
 def test_a_repeated_step_is_the_recurrence() -> None:
     rng = np.random.default_rng(0)
-    w, z = rng.standard_normal(5) / 3, rng.standard_normal(5)
+    w = rng.standard_normal(5) / 3
+    z = rng.standard_normal(5)
     values = list(z)
     for _ in range(7):
         values.append(float(np.dot(w, values[-5:]) + 0.2))
@@ -99,7 +102,8 @@ def test_no_forecast_of_a_left_out_window_has_seen_later_values() -> None:
 
 def test_errors_count_in_units_of_the_series() -> None:
     """Half of the windows continue their last value, the others change its sign. The first have larger units."""
-    z, signs = np.random.default_rng(0).standard_normal((400, 4)), np.resize([[1.0], [-1.0]], (400, 1))
+    z = np.random.default_rng(0).standard_normal((400, 4))
+    signs = np.resize([[1.0], [-1.0]], (400, 1))
     for scale, least, most in ((100.0, 0.9, 1.1), (0.01, -0.5, 0.5)):
         windows = z, signs * z[:, 3:], np.arange(400), np.full(400, 400), np.where(signs > 0, scale, 1.0)
         W, _ = linear_part(*windows, 1)
@@ -119,7 +123,8 @@ def test_the_effect_of_a_known_column_is_found_and_one_without_effect_is_0() -> 
 def test_the_effect_without_a_block_is_that_of_the_other_changes() -> None:
     """A change belongs to the blocks of both of its rows. Many columns without an effect get a small one."""
     rng = np.random.default_rng(0)
-    columns, blocks = rng.standard_normal((60, 3)), np.stack([np.arange(4, 64), np.arange(60)], axis=1) // 16
+    columns = rng.standard_normal((60, 3))
+    blocks = np.stack([np.arange(4, 64), np.arange(60)], axis=1) // 16
     values = columns @ [3, -2, 0] + 0.1 * rng.standard_normal(60)
     values[[7, 30]] = np.nan
     effect, without_blocks = effects_by_block(values, columns, blocks)

@@ -42,7 +42,8 @@ def errors_with_bad_values(given: list[HostArray], season: int) -> dict[tuple[in
 
     The place is the last row, one near the end, or one in the middle; the factor 10 or 100; (0, 1) without a bad value.
     """
-    past, T = [values[:-F] for values in given], len(given[0]) - F
+    past = [values[:-F] for values in given]
+    T = len(given[0]) - F
     errors = {}
     for place, factor in [(0, 1), *((place, factor) for place in (T - 1, T - 4, T // 2) for factor in (10, 100))]:
         bad = [past[0].copy(), *past[1:]]
@@ -440,7 +441,8 @@ def test_a_constant_part_before_a_series_begins_to_change_is_left_out() -> None:
 
 def test_constant_parts_of_prices_and_of_intermittent_demand_are_used() -> None:
     rng = np.random.default_rng(93_000)
-    constant, changing = np.full(60, 5.0), 5 + rng.random(60)
+    constant = np.full(60, 5.0)
+    changing = 5 + rng.random(60)
     for later in ([6] * 20, [6] * 20 + [7] * 20, [*changing[:20], 5], changing[:3], [*changing, *changing]):
         assert constant_rows(np.append(constant, later)) == 0
     assert constant_rows(np.append(np.zeros(60), rng.poisson(2, 60))) == 0
@@ -489,12 +491,14 @@ def test_a_known_promotion_is_no_outlier() -> None:
 @pytest.mark.parametrize("rows", [1, 2, 3])
 def test_a_known_promotion_that_multiplies_a_strong_season_is_no_outlier(factor: float, rows: int) -> None:
     """A typing error beside it is one."""
-    zeros, ones = np.zeros(1), np.ones(1)
+    zeros = np.zeros(1)
+    ones = np.ones(1)
     setup = Setup(
         horizon=7, season=7, context=24, channel_names=None, step="", known_scale=Scale(zeros, ones), effect=zeros
     )
     for seed in range(107_000, 107_010):
-        rng, t = np.random.default_rng(seed), np.arange(140)
+        rng = np.random.default_rng(seed)
+        t = np.arange(140)
         promotion = (rng.random(140) < 0.1) * 1.0
         promotion[-5:] = np.arange(-5, 0) >= -rows
         y = 200 * (1 + 0.5 * np.sin(2 * np.pi * t / 7)) * factor**promotion * np.exp(0.05 * rng.standard_normal(140))

@@ -29,7 +29,8 @@ def jumps(count: int, rows: int = 63) -> list[HostArray]:
 
     A linear forecast can't tell both kinds apart.
     """
-    rng, series = RNG(0), []
+    rng = RNG(0)
+    series = []
     for _ in range(count):
         values = 0.3 * rng.standard_normal(rows)
         for t in 58 - np.append(0, rng.integers(7, 11, 7).cumsum()):
@@ -47,7 +48,8 @@ def fitted(values: list[HostArray], horizon: int = 3) -> list[OneSeries]:
 def test_states_are_those_of_the_gru_in_float64_and_zeros_before_a_short_series_change_nothing() -> None:
     recent = RNG(0).normal(0, 2, (3, 48, 2))
     recent[1, :30] = 0
-    (h,), weights = (np.zeros((3, 100)),), [np.asarray(each, float) for each in (gru().Wx, gru().Wh, gru().b)]
+    h = np.zeros((3, 100))
+    weights = [np.asarray(each, float) for each in (gru().Wx, gru().Wh, gru().b)]
     for x in recent.transpose(1, 0, 2):
         (h,) = gru_step(x, (h,), *weights)
     np.testing.assert_allclose(states(recent), h, atol=1e-5)
@@ -80,13 +82,15 @@ def test_recent_errors_are_of_one_step_in_units_of_the_mean_error() -> None:
 
 def test_the_output_layer_is_weighted_ridge_regression_without_unknown_errors() -> None:
     rng = RNG(0)
-    h, errors = rng.normal(0, 0.3, (200, 100)), rng.uniform(0.5, 1, (200, 2)) * rng.choice([-1, 1], (200, 2))
+    h = rng.normal(0, 0.3, (200, 100))
+    errors = rng.uniform(0.5, 1, (200, 2)) * rng.choice([-1, 1], (200, 2))
     errors[:50, 1] = np.nan
     V = output_layers(h, errors, PENALTIES)
     median = np.nanmedian(np.abs(errors), axis=0)
     D = 1 / (1 + np.nanmean(np.abs(errors), axis=1) / median.mean())
     for f, first in enumerate((0, 50)):
-        A, d = np.append(h, np.ones((200, 1)), axis=1)[first:], np.sqrt(D[first:, None])
+        A = np.append(h, np.ones((200, 1)), axis=1)[first:]
+        d = np.sqrt(D[first:, None])
         for i, penalty in enumerate(PENALTIES):
             stacked = np.concatenate([d * A, np.sqrt(penalty) * np.eye(101)])  # least squares with the penalty as rows
             expected = np.linalg.lstsq(stacked, np.append(d[:, 0] * errors[first:, f], np.zeros(101)))[0]
@@ -119,7 +123,8 @@ def share(count: int, sign: float, noise: float = 0.0) -> tuple[int, float]:
 
 def test_its_share_is_the_part_of_its_gain_in_later_rows_that_is_not_chance() -> None:
     recent, errors, places = windows(1, 1.0, noise=0.5)
-    late, h = places[:, 0] >= 0.8, states(recent)
+    late = places[:, 0] >= 0.8
+    h = states(recent)
     early = np.where(places < 0.8, errors, np.nan)[~late]
     before = np.abs(errors[late]).mean(axis=1)
     layers = output_layers(h[~late], early, PENALTIES)
@@ -214,7 +219,8 @@ def test_a_file_forecasts_the_same_also_short_new_and_wild_series(tmp_path: Path
     new = [values[0][:5], np.append(values[1], 1e30), 1e-9 * values[2], np.append(np.zeros(40), 1.0)]
     np.testing.assert_array_equal(loaded.predict([*values, *new]), forecaster.predict([*values, *new]))
     assert np.isfinite(loaded.predict_quantiles(new)).all()
-    one, at = fitted(values)[0], np.array([63])
+    one = fitted(values)[0]
+    at = np.array([63])
     without_it, recent = one.averaged(at, one.model.linear, one.model.smoothing)
     np.testing.assert_array_equal(recent, with_errors(values[0], None, at, 3, 1)[1])
     correction = one.unit * affine(states(recent), one.model.recurrent)

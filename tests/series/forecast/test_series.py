@@ -92,7 +92,8 @@ def test_the_interval_of_a_series_that_falls_to_0_is_not_empty() -> None:
 
 def test_a_series_whose_neighbours_are_unknown_has_no_scale() -> None:
     """Its MASE would have the unit of its values: it is refused alone, and not scored among others."""
-    sparse, settings = np.arange(80.0), {"horizon": 1, "season": 1}
+    sparse = np.arange(80.0)
+    settings = {"horizon": 1, "season": 1}
     sparse[1::2] = np.nan
     with one_line(DataError, "s has too few rows, missing or equal values"):
         forecaster_of(sparse, **settings)
@@ -130,7 +131,8 @@ def test_a_walk_beside_series_that_grow_by_a_percentage_does_not_grow_so() -> No
 
 
 def test_a_model_of_logarithms_takes_those_of_growth_by_a_percentage_only() -> None:
-    rng, t = np.random.default_rng(76_000), np.arange(96)
+    rng = np.random.default_rng(76_000)
+    t = np.arange(96)
     growing = np.exp(0.03 * t + 0.3 * np.sin(np.pi * t / 6) + 0.1 * rng.standard_normal(96))
     walk = 2 + np.maximum.accumulate(0.5 * t + rng.standard_normal(96).cumsum().clip(0))
     one = fit_of(growing, season=12)
@@ -141,7 +143,8 @@ def test_a_model_of_logarithms_takes_those_of_growth_by_a_percentage_only() -> N
 
 def panels() -> list[HostArray]:
     """Series that are exact for some rows, so that errors there are rounding; or noisy, with a late start."""
-    t, rng = np.arange(60.0), np.random.default_rng(77_000)
+    t = np.arange(60.0)
+    rng = np.random.default_rng(77_000)
     growth_of = [10 * np.exp(0.02 * t + 0.05 * rng.standard_normal(60)) for _ in range(3)]
     late = 10 * np.exp(0.02 * t)
     late[:40] = np.nan

@@ -22,7 +22,8 @@ pytestmark = pytest.mark.usefixtures("blank_pictures", "workdir")
 
 def by_definition(x: list[float], F: int) -> Any:
     """The weighted mean of the averages of both kinds of members, computed value by value."""
-    n, slope = len(x), np.polynomial.Polynomial.fit(range(len(x)), x, 1).convert().coef[1]
+    n = len(x)
+    slope = np.polynomial.Polynomial.fit(range(len(x)), x, 1).convert().coef[1]
     forecasts: dict[bool, list[Any]] = {True: [], False: []}
     weights: dict[bool, list[Any]] = {True: [], False: []}
     for alpha, beta, phi, share in smoothing._MEMBERS.tolist():
@@ -49,7 +50,8 @@ def test_a_forecast_is_the_average_of_the_members_by_their_errors() -> None:
 
 
 def test_later_rows_and_other_origins_change_no_forecast() -> None:
-    x, origins = np.random.default_rng(0).normal(size=400).cumsum(), np.array([3, 1, 399, 40, 400])
+    x = np.random.default_rng(0).normal(size=400).cumsum()
+    origins = np.array([3, 1, 399, 40, 400])
     together = smoothed(x, None, origins, 7, 12)
     for origin, forecast in zip(origins, together, strict=True):
         np.testing.assert_allclose(smoothed(x[:origin], None, np.array([origin]), 7, 12)[0], forecast)
@@ -58,8 +60,10 @@ def test_later_rows_and_other_origins_change_no_forecast() -> None:
 @pytest.mark.parametrize("season", [4, 7])
 def test_a_season_is_shrunk_by_the_share_of_chance_in_it(season: int) -> None:
     """That of noise is nearly removed, a clear one is kept."""
-    rng, t = np.random.default_rng(0), np.arange(84)
-    wave, noise = 10 * np.sin(2 * np.pi * t / season), rng.standard_normal(84)
+    rng = np.random.default_rng(0)
+    t = np.arange(84)
+    wave = 10 * np.sin(2 * np.pi * t / season)
+    noise = rng.standard_normal(84)
     (forecast,) = smoothed(wave[:80] + noise[:80], None, np.array([80]), 4, season)
     np.testing.assert_allclose(forecast, wave[80:], atol=1.5)
     at = np.array([84])
@@ -72,7 +76,8 @@ def test_positive_values_are_forecast_between_a_line_and_a_percentage() -> None:
     both = smoothed(x, np.log(x), np.array([20]), 5, 1)
     share = 0.5 + 0.5 * 20**2 / (20**2 + 60**2)  # the errors of the logarithms are 0
     np.testing.assert_allclose(both, (1 - share) * of_values + share * np.exp(of_logs))
-    falling, at = 20.0 - np.arange(20), np.array([20])
+    falling = 20.0 - np.arange(20)
+    at = np.array([20])
     assert smoothed(falling, None, at, 5, 1).min() < 0 < smoothed(falling, np.log(falling), at, 5, 1).min()
 
 
@@ -150,7 +155,8 @@ def test_a_linear_part_that_forecasts_badly_has_no_share_and_is_not_called_untes
 
 
 def test_a_long_season_takes_no_more_memory() -> None:
-    values, peaks = np.random.default_rng(0).normal(size=20_000), []
+    values = np.random.default_rng(0).normal(size=20_000)
+    peaks = []
     for season in (168, 1344):
         tracemalloc.start()
         smoothed(values, None, np.arange(19_000, 19_008), 4, season)
@@ -161,7 +167,8 @@ def test_a_long_season_takes_no_more_memory() -> None:
 
 def test_a_linear_part_that_forecasts_better_gets_the_larger_share_of_the_base() -> None:
     """A wave of 19 steps with noise: smoothing without a season can't forecast it."""
-    rng, t = np.random.default_rng(0), np.arange(400)
+    rng = np.random.default_rng(0)
+    t = np.arange(400)
     wave = np.sin(2 * np.pi * t / 19) + 0.05 * rng.standard_normal(400)
     shares = [
         fit_of(values, horizon=6, season=1).model.smoothing

@@ -23,7 +23,8 @@ def series(count: int, channels: int, seed: int = 0) -> list[HostArray]:
 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_a_feature_is_the_share_of_steps_above_a_threshold(channels: int) -> None:
-    made, x = Kernels(channels, 39, seed=0), series(1, channels, seed=1)[0]
+    made = Kernels(channels, 39, seed=0)
+    x = series(1, channels, seed=1)[0]
     thresholds = made.thresholds_of(series(6, channels), seed=0)
     features = made.features([x], thresholds).reshape(made.shape)
     for k, kernel, i in ((0, 0, 0), (1, 83, 2), (len(made.dilations) - 1, 40, 1)):

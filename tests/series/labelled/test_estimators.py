@@ -88,7 +88,8 @@ def test_a_failed_fit_keeps_the_model(kind: Any, change: dict[str, Any], watcher
     X, _ = data()
     y, other = np.arange(20) % 2, 50 + 7 * (np.arange(20) % 3)
     estimator = kind(**SMALL | {"epochs": 1}).fit(X, y)
-    predicted, params = estimator.predict(X), estimator.get_params()
+    predicted = estimator.predict(X)
+    params = estimator.get_params()
     estimator.set_params(**change)
     if watcher:
         estimator.watcher = watcher
@@ -109,7 +110,8 @@ def test_a_model_of_another_kind_leaves_no_attributes() -> None:
 
 def test_x_may_be_an_array_or_a_list() -> None:
     rng = np.random.default_rng(0)
-    X, y = rng.normal(size=(10, 5, 2)), np.arange(10) % 2
+    X = rng.normal(size=(10, 5, 2))
+    y = np.arange(10) % 2
     one = Classifier(**SMALL).fit(X, y)
     np.testing.assert_array_equal(Classifier(**SMALL).fit([*X], y.tolist()).predict_proba(X), one.predict_proba(X))
     flat = Regressor(**SMALL).fit(X[..., 0], y)
@@ -175,7 +177,8 @@ def test_the_channels_of_a_list_of_frames_have_names() -> None:
 
 def test_masked_arrays_are_refused() -> None:
     """NumPy would use the values under the mask."""
-    X, y = np.random.default_rng(0).normal(size=(4, 3, 2)), np.arange(4) % 2
+    X = np.random.default_rng(0).normal(size=(4, 3, 2))
+    y = np.arange(4) % 2
     masked = np.ma.masked_greater(X, 1)
     model = Classifier(**SMALL | {"epochs": 1}).fit(X, y)
     masks: dict[str, Any] = {"X": masked, "X[0]": [*masked], "X[1]": [X[0], [*masked[1]], *X[2:]]}
@@ -203,7 +206,8 @@ STREAMED: list[dict[str, Any]] = [
 def test_a_prediction_for_a_stream_is_that_for_its_last_rows_alone(kind: Any, params: dict[str, Any]) -> None:
     """Bit for bit: with missing values, within a patch, before and after the window is full."""
     rng = np.random.default_rng(0)
-    X, y = [rng.standard_normal((T, 2)) for T in (5, 7, 7, 9, 30, 6)], np.arange(6) % 2
+    X = [rng.standard_normal((T, 2)) for T in (5, 7, 7, 9, 30, 6)]
+    y = np.arange(6) % 2
     model = kind(**SMALL | {"epochs": 1} | params).fit(X, y)
     patch = max(params.get("patch", 1), 1)
     assert model.steps_ == -(-7 // patch) * patch  # the median
@@ -222,7 +226,8 @@ def test_a_prediction_for_a_stream_is_that_for_its_last_rows_alone(kind: Any, pa
 
 
 def test_convolutions_have_streams_too() -> None:
-    X, y = np.random.default_rng(0).standard_normal((10, 12, 2)), np.arange(10) % 2
+    X = np.random.default_rng(0).standard_normal((10, 12, 2))
+    y = np.arange(10) % 2
     model = Classifier(model="convolutions").fit(X, y)
     rows = X[:2].reshape(-1, 2)
     np.testing.assert_array_equal([*model.stream(rows)][20], model.predict_proba([rows[9:21]])[0])
@@ -242,7 +247,8 @@ def test_a_stream_forgets_what_was_before_its_last_rows() -> None:
 
 
 def test_a_stream_keeps_only_its_last_rows() -> None:
-    X, y = np.random.default_rng(0).standard_normal((4, 8, 50)), np.arange(4) % 2
+    X = np.random.default_rng(0).standard_normal((4, 8, 50))
+    y = np.arange(4) % 2
     model = Classifier(**SMALL | {"epochs": 1}).fit([*X], y)
     stream = model.stream(np.random.default_rng(i).standard_normal(50) for i in itertools.count())
 
@@ -262,7 +268,8 @@ def test_a_stream_keeps_only_its_last_rows() -> None:
 
 
 def test_the_number_of_last_rows_is_checked() -> None:
-    X, y = np.random.default_rng(0).normal(size=(4, 3, 2)), np.arange(4) % 2
+    X = np.random.default_rng(0).normal(size=(4, 3, 2))
+    y = np.arange(4) % 2
     model = Classifier(**SMALL | {"epochs": 1}).fit(X, y)
     invalid: list[Any] = [0, -1, 2.0, True, 2**31 + 1]
     for last in invalid:
@@ -273,7 +280,8 @@ def test_the_number_of_last_rows_is_checked() -> None:
 def test_channels_are_found_by_their_names() -> None:
     """In DataFrames, and in the rows of a stream: in any order, among other columns."""
     pandas = pytest.importorskip("pandas", reason="needs pandas: pip install -e '.[series]'")
-    rng, y = np.random.default_rng(0), np.arange(4) % 2
+    rng = np.random.default_rng(0)
+    y = np.arange(4) % 2
     X = [pandas.DataFrame(rng.standard_normal((5, 2)), columns=["x", "y"]) for _ in y]
     model = Classifier(**SMALL | {"epochs": 1}).fit(X, y)
     more = [each.assign(t_s=np.arange(5.0))[["t_s", "y", "x"]] for each in X]
@@ -299,7 +307,8 @@ def test_channels_are_found_by_their_names() -> None:
 @pytest.mark.parametrize("names", [[0, 1, 2], [7, 8, 9], ["x", 1, 2.5]])
 def test_channels_with_numbers_as_names_are_found_by_them(names: list[Any]) -> None:
     pandas = pytest.importorskip("pandas", reason="needs pandas: pip install -e '.[series]'")
-    rng, y = np.random.default_rng(0), np.arange(4) % 2
+    rng = np.random.default_rng(0)
+    y = np.arange(4) % 2
     X = [pandas.DataFrame(rng.standard_normal((5, 3)), columns=names) for _ in y]
     other = [each[[names[2], names[0], names[1]]] for each in X]
     model = Classifier(**SMALL | {"epochs": 1}).fit(X, y)
@@ -327,7 +336,8 @@ def test_nullable_frames_have_missing_values(dtype: str) -> None:
     pandas = pytest.importorskip("pandas", reason="needs pandas: pip install -e '.[series]'")
     if "pyarrow" in dtype:
         pytest.importorskip("pyarrow", reason="needs pyarrow: pip install -e '.[test]'")
-    rng, y = np.random.default_rng(0), np.arange(4) % 2
+    rng = np.random.default_rng(0)
+    y = np.arange(4) % 2
     values = rng.integers(0, 2, (4, 6, 2)).astype(float)
     values[:, 1, 0] = values[:, 3, 1] = np.nan
     X = [pandas.DataFrame(each, columns=["x", "y"]).astype(object).where(~np.isnan(each), pandas.NA) for each in values]
@@ -346,7 +356,8 @@ def test_nullable_frames_have_missing_values(dtype: str) -> None:
 
 
 def test_a_row_of_a_stream_that_does_not_fit_is_refused() -> None:
-    X, y = np.random.default_rng(0).normal(size=(4, 3, 2)), np.arange(4) % 2
+    X = np.random.default_rng(0).normal(size=(4, 3, 2))
+    y = np.arange(4) % 2
     model = Classifier(**SMALL | {"epochs": 1}).fit(X, y)
     for row, words in (
         ([1j, 2.0], "Complex data not supported: rows[1] has dtype complex128; convert it to numbers"),
@@ -487,7 +498,8 @@ def blocked(code: str) -> list[str]:
 
 def test_a_saved_model_predicts_with_numpy_alone() -> None:
     """As in a service. Also fitted there; the import loads nothing else."""
-    X, y = np.random.default_rng(0).normal(size=(8, 4)), np.arange(8) % 2
+    X = np.random.default_rng(0).normal(size=(8, 4))
+    y = np.arange(8) % 2
     Classifier(hidden=4, epochs=1, one_way=True).fit(X, y).save("c")
     Regressor(hidden=4, epochs=1).fit(X, y).save("r")
     np.save("X.npy", X)
@@ -513,7 +525,8 @@ print(Classifier(hidden=4, epochs=1).fit(X, np.arange(8) % 2).get_params()["hidd
 
 
 def test_more_channels_than_steps_give_a_warning() -> None:
-    X, y = np.random.default_rng(0).standard_normal((6, 2, 9)), np.arange(6) % 2
+    X = np.random.default_rng(0).standard_normal((6, 2, 9))
+    y = np.arange(6) % 2
     for kind in (Classifier, Regressor):
         with pytest.warns(
             UserWarning, match=r"^X has shape \(6, 2, 9\): .* 2 steps of 9 channels; .* channels_first=True"
@@ -524,7 +537,8 @@ def test_more_channels_than_steps_give_a_warning() -> None:
 
 def test_channels_may_come_first() -> None:
     """As in arrays of aeon and sktime."""
-    rng, y = np.random.default_rng(0), np.arange(8) % 2
+    rng = np.random.default_rng(0)
+    y = np.arange(8) % 2
     X = rng.standard_normal((8, 3, 2)) + y[:, None, None]
     for kind in (Classifier, Regressor):
         plain = kind(model="features").fit(X, y)
@@ -552,7 +566,8 @@ def test_a_series_without_weight_changes_nothing(kind: Any, params: dict[str, An
 @pytest.mark.parametrize("params", [{"model": "features"}, {"model": "convolutions"}, {**SMALL, "epochs": 30}], ids=str)
 def test_weights_of_labels_are_those_of_their_series(params: dict[str, Any]) -> None:
     """A heavy label is predicted more often; a dict and `sample_weight` with the same weights give the same model."""
-    rng, y = np.random.default_rng(0), ["often"] * 16 + ["rare"] * 8
+    rng = np.random.default_rng(0)
+    y = ["often"] * 16 + ["rare"] * 8
     X = [rng.normal(label == "rare", 3.0, (12, 2)) for label in y]
     plain, heavy = (Classifier(**params, class_weight=each).fit(X, y) for each in (None, {"rare": 5}))
     of_rare = 1
@@ -613,7 +628,8 @@ def test_bad_weights_of_series_get_one_line(weight: Any, words: str) -> None:
 def test_a_channel_that_rises_steadily_is_named() -> None:
     """As by the command: seconds in a column become a channel, and the model would learn how long a recording is."""
     pandas: Any = pytest.importorskip("pandas")
-    rng, y = np.random.default_rng(0), [0, 1] * 3
+    rng = np.random.default_rng(0)
+    y = [0, 1] * 3
     plain = [pandas.DataFrame({"x": rng.standard_normal(9), "y": rng.standard_normal(9)}) for _ in y]
     X = [each.assign(t_s=np.arange(9) / 10) for each in plain]
     text = re.escape("t_s rises or falls steadily in every series, and is a channel of the model: if it is a time or a")

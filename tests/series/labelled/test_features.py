@@ -63,7 +63,8 @@ def test_a_delay_between_channels_is_found() -> None:
 
 def test_each_of_many_channels_is_in_a_pair() -> None:
     for channels in (65, 80):
-        x, pairs = series(50, channels), channels - 1
+        x = series(50, channels)
+        pairs = channels - 1
         assert len(features_of(x)) == NAMED * channels + 3 * pairs
         changed = x.copy()
         changed[:, -1] = np.roll(changed[:, -1], 3)

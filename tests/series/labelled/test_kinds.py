@@ -84,7 +84,8 @@ def compared(
 
     patch.setattr(kinds, "MODELS", {name: kind(name) for name in outputs})
     series = [Series(np.zeros((3, 1)), each, f"s{i}") for i, each in enumerate(targets)]
-    params, told = Classifier().check_params(), Told()
+    params = Classifier().check_params()
+    told = Told()
     chosen = choose_kind(params, Task(np.shape(outputs["a"])[1]), series, told)
     return str(chosen.candidate.fit()), chosen.compared, told.lines[1:]
 

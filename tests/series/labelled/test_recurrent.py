@@ -31,7 +31,9 @@ from xrnn.series.one_series import Series
 from xrnn.typing import Array, HostArray
 
 SMALL: dict[str, Any] = {"hidden": 4, "layers": 2}
-D, C, LENGTHS = 3, 5, [4, 1, 3]
+D = 3
+C = 5
+LENGTHS = [4, 1, 3]
 every_cell = pytest.mark.parametrize("cell", CELLS)
 every_way = pytest.mark.parametrize("one_way", [False, True])
 
@@ -42,7 +44,8 @@ def made(backend: Backend, outputs: int = C, channels: int = D, **params: Any) -
 
 
 def in_float64(backend: Backend, **params: Any) -> SeriesNetwork:
-    model, p = made(backend, **SMALL | params), Classifier(**SMALL | params)
+    model = made(backend, **SMALL | params)
+    p = Classifier(**SMALL | params)
     parts = {name: take_apart(layer) for name, layer in model.items()}
     layers = {
         name: put_together(description, {key: array.astype("float64") for key, array in arrays.items()})
@@ -66,7 +69,8 @@ def some_batch(backend: Backend, dtype: str = "float64") -> tuple[Array, Array]:
 @every_way
 def test_gradients_match_differences(backend: Backend, cell: str, one_way: bool) -> None:
     model = in_float64(backend, cell=cell, one_way=one_way)
-    (x, lengths), params = some_batch(backend), model.params
+    x, lengths = some_batch(backend)
+    params = model.params
 
     def forward(*weights: Array) -> Array:
         for param, weight in zip(params, weights, strict=True):
@@ -314,7 +318,8 @@ def test_the_loss_has_the_weights_of_the_series() -> None:
 
 def test_the_loss_of_numbers_is_the_mean_squared_error_of_scaled_targets(backend: Backend) -> None:
     ready = prepared(NUMBERS, Regressor, batch=10, dropout=0.0, noise=0.0)
-    training, targets = ready.training(backend), targets_of(ready.series)
+    training = ready.training(backend)
+    targets = targets_of(ready.series)
     np.testing.assert_allclose([targets.mean(), targets.std()], [0, 1], atol=1e-6)
     y = training.network.outputs([*map(training.input, training._values)])[:, 0]
     training.run(1)
@@ -365,7 +370,8 @@ def with_errors(patch: pytest.MonkeyPatch, errors: dict[int, float]) -> list[tup
 def test_a_smaller_patch_must_be_clearly_better(
     monkeypatch: pytest.MonkeyPatch, errors: dict[int, float], expected: int
 ) -> None:
-    tried, told = with_errors(monkeypatch, errors), Told()
+    tried = with_errors(monkeypatch, errors)
+    told = Told()
     assert chosen(1024, told) == expected
     assert told.lines[1:] == [f"  --patch {size} --scaling shared: error {error:.3f}" for size, error in errors.items()]
     assert [size for size, _ in tried] == list(errors)
@@ -402,7 +408,9 @@ def test_each_series_is_scaled_by_itself_if_that_is_clearly_better(
     loudest: float, params: dict[str, Any], scaling: str, tried: list[str]
 ) -> None:
     """The label is the shape of a wave. Amplitudes over two decades hide it under one scale."""
-    rng, t, told = np.random.default_rng(0), np.arange(12), Told()
+    rng = np.random.default_rng(0)
+    t = np.arange(12)
+    told = Told()
     series = [
         Series((loudest ** rng.uniform(-1, 1) * np.sin(t * (0.5 + i % 2)))[:, None], str(i % 2), f"{i}")
         for i in range(24)
@@ -415,7 +423,8 @@ def test_each_series_is_scaled_by_itself_if_that_is_clearly_better(
 @pytest.mark.parametrize("kind", [Classifier, Regressor])
 def test_the_error_is_that_of_short_trainings_on_left_out_series(monkeypatch: pytest.MonkeyPatch, kind: Any) -> None:
     series = [replace(each, label=float(each.label)) for each in noise(10, 9)] if kind is Regressor else noise(10, 9)
-    ready, parts = prepared(series, kind, layers=1, hidden=3, epochs=6), [np.array([0, 1]), np.array([4, 7])]
+    ready = prepared(series, kind, layers=1, hidden=3, epochs=6)
+    parts = [np.array([0, 1]), np.array([4, 7])]
     error, left_out = recurrent._test(ready.params, ready.task, 1, "shared", ready.series, parts)
     errors = []
     for part in parts:

@@ -35,7 +35,8 @@ def test_the_penalty_has_the_lowest_error_of_left_out_parts(labels: int, weighte
     parts = [np.arange(k, 15, 5) for k in range(5)]
 
     def predicted(rows: HostArray, new: HostArray, penalty: float) -> HostArray:
-        mean, deviation = features[rows].mean(axis=0), features[rows].std(axis=0)
+        mean = features[rows].mean(axis=0)
+        deviation = features[rows].std(axis=0)
         deviation[7] = 1
         x, z = ((features[each] - mean) / deviation for each in (rows, new))
         weights = np.ones(30)
@@ -70,7 +71,8 @@ def test_the_penalty_has_the_lowest_error_of_left_out_parts(labels: int, weighte
 @pytest.mark.parametrize("weighted", [False, True])
 def test_a_weight_of_two_counts_as_a_second_copy(labels: int, weighted: bool) -> None:
     rng = np.random.default_rng(0)
-    features, weights = rng.normal(2, 3, size=(12, 20)), np.array([1.0, 2.0] * 6)
+    features = rng.normal(2, 3, size=(12, 20))
+    weights = np.array([1.0, 2.0] * 6)
     targets = (np.arange(12) % labels).astype(np.int32) if labels else rng.normal(size=12).astype(np.float32)
     twice = np.repeat(np.arange(12), weights.astype(int))
     one = solve(features, targets, max(labels, 1), [], weights, weighted=weighted)
@@ -104,7 +106,8 @@ def test_many_series_are_solved_for_in_part_and_predicted_in_parts(model: str, m
     monkeypatch.setattr(ridge, "_AT_ONCE", 5)
     np.testing.assert_allclose(regressor.predict(x), alone, rtol=1e-4, atol=1e-6)
     monkeypatch.setattr(ridge, "_MOST_SERIES", 8)
-    with_part, lines = Regressor(model=model), list[str]()
+    with_part = Regressor(model=model)
+    lines = list[str]()
     monkeypatch.setattr(with_part.watcher, "tell", lines.append)
     with_part.fit(x, [float(each.mean()) for each in x])
     assert "of 8 series" in lines[0]
@@ -120,7 +123,8 @@ def test_a_rare_label_stays_among_the_series_to_solve_for(seed: int, monkeypatch
 
 
 def test_a_feature_far_outside_of_the_training_counts_as_four_deviations() -> None:
-    X, y = series(20, 1), [i % 2 for i in range(20)]
+    X = series(20, 1)
+    y = [i % 2 for i in range(20)]
     model = Classifier(model="features").fit(X, y)
     far, farther = (model.predict_proba([np.full((20, 1), 10.0**k)]) for k in (3, 6))
     np.testing.assert_array_equal(far, farther)

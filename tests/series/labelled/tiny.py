@@ -30,7 +30,8 @@ class Prepared:
 
     def training(self, backend: Any = "numpy", patch: int = 1) -> Training:
         with use_backend(backend):
-            values, weights = [each.values for each in self.series], weights_of(self.series)
+            values = [each.values for each in self.series]
+            weights = weights_of(self.series)
             return Training(self.params, self.task, patch, values, targets_of(self.series), weights)
 
 
@@ -43,7 +44,8 @@ def prepared(series: list[Series] | None = None, kind: type[LabelledEstimator] =
         task = Task(len(classes))
         targets = np.array([classes.index(each) for each in labels], np.int32)
     else:
-        classes, task = [], Task(outputs=1)
+        classes = []
+        task = Task(outputs=1)
         targets = ((np.array(labels) - np.mean(labels)) / np.std(labels)).astype(np.float32)
     labelled = [replace(each, label=target) for each, target in zip(series, targets, strict=True)]
     return Prepared(checked, task, labelled, classes)

@@ -90,7 +90,8 @@ def test_a_long_frame_gets_a_long_frame_and_files_of_its_columns_are_read() -> N
         pandas.DataFrame({"day": QUARTERS, "shop": shop, "price": price, "sold": scale * growth(43) + price})
         for shop, scale in (("b", 1), ("a", 100))
     )
-    past, later = table[table.day < QUARTERS[40]], table[table.day >= QUARTERS[40]].drop(columns="sold")
+    past = table[table.day < QUARTERS[40]]
+    later = table[table.day >= QUARTERS[40]].drop(columns="sold")
     columns: dict[str, Any] = {"id": "shop", "time": "day", "known": ["price"], "quantiles": [0.25, 0.75]}
     forecaster = Forecaster(**SMALL, **columns).fit(
         past.sample(frac=1, random_state=0).sort_values("shop", ascending=False)
@@ -161,7 +162,8 @@ def test_two_levels_of_the_index_are_the_series_and_the_times() -> None:
     assert [*got.index.names] == ["id", "time"]
     np.testing.assert_array_equal(got.unstack(0)[["b", "a"]], want)
     price = pandas.DataFrame({"price": np.random.default_rng(0).random(86)}, stacked.index)
-    both, later = past.to_frame().join(price), price[price.index.get_level_values(1) >= QUARTERS[40]]
+    both = past.to_frame().join(price)
+    later = price[price.index.get_level_values(1) >= QUARTERS[40]]
     fitted = Forecaster(**SMALL, target="sold", known=["price"]).fit(both)
     got = fitted.predict_quantiles(pandas.concat([both, later]))
     assert [*got.index] == [*later.index]
@@ -199,7 +201,8 @@ def test_models_with_known_columns_cross_between_pandas_and_the_commands(capsys:
 def test_a_clock_that_changes_within_the_horizon_keeps_the_days(zone: str, start: str, end: str) -> None:
     days = pandas.date_range(start, periods=130, name="day")
     y = pandas.Series(growth(130), days)
-    past, later = y[:end].tz_localize(zone), y[end:][1:4]
+    past = y[:end].tz_localize(zone)
+    later = y[end:][1:4]
     got = Forecaster(**SMALL).fit(past).predict()
     local = got.index.tz_localize(None)
     assert [*local.date] == [*later.index.date]
@@ -343,7 +346,9 @@ PAIRS = [["", 0], [0, None], ["a", "a "], [1, "1"], [False, ("b",)], ["price", "
 )
 def test_names_may_be_false_tuples_or_equal(X: Any) -> None:
     fitted = Forecaster(**SMALL).fit(X)
-    got, quantiles, levels = fitted.predict(), fitted.predict_quantiles(), X.index.nlevels
+    got = fitted.predict()
+    quantiles = fitted.predict_quantiles()
+    levels = X.index.nlevels
     want = Forecaster(**SMALL).fit([growth(40), 3 * growth(40)][: levels + X.ndim - 1]).predict_quantiles()
     np.testing.assert_array_equal(got.to_numpy().ravel("F"), want[..., 1].ravel())
     columns, of_got = ([each.name] if each.ndim == 1 else [*each.columns] for each in (X, got))

@@ -61,7 +61,8 @@ def _closed_weekdays(series: Sequence[Series]) -> frozenset[int]:
     """The weekdays whose rows are all idle in all series, unless this may be chance."""
     idle, rows = np.zeros(7), np.zeros(7)
     for one in series:
-        days, of_series = _weekdays(one), _is_idle(one)
+        days = _weekdays(one)
+        of_series = _is_idle(one)
         if days is None:
             return frozenset()
         rows += np.bincount(days[: len(of_series)], minlength=7)
@@ -77,7 +78,8 @@ def _closed_weekdays(series: Sequence[Series]) -> frozenset[int]:
 
 def _without(series: Series, closed: frozenset[int]) -> Series:
     """The series without the rows of closed days; as it is if one of them has another value."""
-    weekdays, idle = _weekdays(series), _is_idle(series)
+    weekdays = _weekdays(series)
+    idle = _is_idle(series)
     if weekdays is None:
         return series
     is_closed = np.isin(weekdays, [*closed])

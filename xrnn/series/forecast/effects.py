@@ -57,7 +57,8 @@ def effects(series: Sequence[OneSeries], names: Sequence[str], keys: Sequence[Ha
         return []
     values, columns, blocks = (np.concatenate(each) for each in zip(*(one.changes() for one in used), strict=True))
     found = _with_deviations(values, columns, blocks)
-    model, rows = used[0].model, []
+    model = used[0].model
+    rows = []
     for key, one in zip(keys, series, strict=True):
         if one.flawed:
             continue
@@ -78,17 +79,21 @@ def _with_deviations(values: HostArray, columns: HostArray, blocks: HostArray) -
 
     values (n,), columns (n, K), blocks (n, 2): see `PreparedSeries.changes`
     """
-    known, K = ~np.isnan(values), columns.shape[1]
+    known = ~np.isnan(values)
+    K = columns.shape[1]
     found = np.full((2, K), np.nan)
     changing = np.flatnonzero((columns[known] != 0).any(axis=0))
     if not changing.size or not are_enough(int(known.sum()) // 2, K):
         return found
-    x, y, blocks = columns[np.ix_(known, changing)], values[known], blocks[known]
+    x = columns[np.ix_(known, changing)]
+    y = values[known]
+    blocks = blocks[known]
     x, y = x - x.mean(axis=0), y - y.mean()
     S, products = x.T @ x, x.T @ y
     penalty = _PENALTY * np.trace(S) / len(S) * np.eye(len(S))
     own = 1 / (np.diag(np.linalg.inv(S + penalty)) * np.diag(S))
-    without, largest = np.empty((BLOCKS, len(S))), np.zeros(len(S))
+    without = np.empty((BLOCKS, len(S)))
+    largest = np.zeros(len(S))
     for block in range(BLOCKS):
         left_out = (blocks == block).any(axis=1)
         S_out = x[left_out].T @ x[left_out]
@@ -108,7 +113,8 @@ def effect_report(found: Sequence[Effect], names: Sequence[str], step: str) -> l
     names   of the known columns; a line has those whose effect the rows do not tell
     step    the name of the step of the model; empty without times
     """
-    lines, count = [], len({each.series for each in found})
+    lines = []
+    count = len({each.series for each in found})
     for column, is_factor in dict.fromkeys((each.column, each.is_factor) for each in found):
         of_column = [each for each in found if (each.column, each.is_factor) == (column, is_factor)]
         of_column.sort(key=lambda each: each.value)
@@ -122,7 +128,9 @@ def effect_report(found: Sequence[Effect], names: Sequence[str], step: str) -> l
             why = ": the model forecasts logarithms, so that it is a share of the value"
         else:
             value = f"{one.value:+,.4g} per {step.removeprefix('1 ') or 'row'}"
-            low, high, why = f"{one.low:,.4g}", f"{one.high:,.4g}", ""
+            low = f"{one.low:,.4g}"
+            high = f"{one.high:,.4g}"
+            why = ""
         lines.append(f"effect of {what}: {value} ({LEVEL:.0%} interval {low} to {high}){why}")
     if untold := [name for name in names if all(each.column != name for each in found)]:
         why = "the rows are too few, or most of its changes are at one time, or follow from the season or other columns"

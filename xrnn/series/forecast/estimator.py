@@ -109,17 +109,21 @@ def wrong_known_lines(series: Sequence[OneSeries]) -> list[str]:
 
 def effect_lines(series: Sequence[OneSeries]) -> list[str]:
     """Lines about the known columns that have no effect in the fit of these series, and why."""
-    model, used = series[0].model, [one for one in series if not one.flawed]
+    model = series[0].model
+    used = [one for one in series if not one.flawed]
     if not (model.known and used):
         return []
-    m, K, columns = model.season, model.known, [one.columns[: one.cut, : model.known] for one in used]
+    m = model.season
+    K = model.known
+    columns = [one.columns[: one.cut, : model.known] for one in used]
     never_changes = np.all([np.ptp(each, axis=0) == 0 for each in columns], axis=0)
     is_seasonal = np.all([(each[m:] == each[:-m]).all(axis=0) for each in columns], axis=0) & ~never_changes
     reasons = {
         "never change in the rows before the forecast": never_changes,
         "are the same in each season": is_seasonal,
     }
-    changes, lines = sum(int((~np.isnan(one.changes()[0])).sum()) for one in used), list[str]()
+    changes = sum(int((~np.isnan(one.changes()[0])).sum()) for one in used)
+    lines = list[str]()
     if not are_enough(changes, len(model.effect)):
         del reasons["are the same in each season"]  # of so few rows, this may be chance
         if not never_changes.all():
@@ -203,9 +207,13 @@ def _place(one: OneSeries, row: int) -> str:
 
 def _scores(one: OneSeries) -> dict[str, float]:
     """The scores of the forecast of a series whose values ahead are known, by name; NaN for an unknown score."""
-    m, cut, origins = one.model.season, one.cut, np.array([one.cut])
-    past, rows = fill(one.target[:cut], m), one.rows_ahead
-    actual, steps = one.target[None, rows], int(rows[-1]) + 1 - cut
+    m = one.model.season
+    cut = one.cut
+    origins = np.array([one.cut])
+    past = fill(one.target[:cut], m)
+    rows = one.rows_ahead
+    actual = one.target[None, rows]
+    steps = int(rows[-1]) + 1 - cut
     known = ~np.isnan(actual[0])
     others = {"naive": seasonal_naive(past, origins, steps, 1), "drift": drift(past, origins, steps)}
     if m <= cut:
@@ -450,13 +458,15 @@ class Forecaster(Estimator):
             warnings.warn(line, stacklevel=2)
         series = [series[i] for i in places]
         keys = form.only(places).ids if form else places
-        model, rows = type(self)(**self.get_params()), list[dict[str, Any]]()
+        model = type(self)(**self.get_params())
+        rows = list[dict[str, Any]]()
         for back in range(farthest, F - 1, -step):
             used = {key: each for key, each in zip(keys, series, strict=True) if len(each.target_rows) > back}
             model.learn([each.part(0, each.target_rows.stop - back) for each in used.values()])
             forecasts = model._forecasts([*used.values()], back, stacklevel=3)
             for key, each in zip(used, forecasts, strict=True):
-                cut, times = each.cut, each.given.times or range(1 + each.skipped, len(each.target) + 1 + each.skipped)
+                cut = each.cut
+                times = each.given.times or range(1 + each.skipped, len(each.target) + 1 + each.skipped)
                 of_cutoff = {"series": key, "cutoff": times[cut - 1]}
                 if scores:
                     rows.append(of_cutoff | _scores(each))
@@ -487,7 +497,9 @@ class Forecaster(Estimator):
             raise DataError(f"{series.name} has no value before the steps to forecast; leave it out")
         start, constant = first_row(series, rows)
         one = OneSeries(series.part(start), model, None if rows is None else rows - start)
-        one.skipped, one.constant, one.steps = start, constant, steps or model.horizon
+        one.skipped = start
+        one.constant = constant
+        one.steps = steps or model.horizon
         one.check_known()
         return one
 
@@ -505,8 +517,11 @@ class Forecaster(Estimator):
         return fitted | {"model_": Model(**model | {"known_scale": Scale(**model["known_scale"])})}
 
     def _try(self) -> None:
-        model, levels = self._fitted_model, self._fitted().settings.levels
-        F, rows, names = model.horizon, model.season + LEAST_ROWS, model.channel_names
+        model = self._fitted_model
+        levels = self._fitted().settings.levels
+        F = model.horizon
+        rows = model.season + LEAST_ROWS
+        names = model.channel_names
         has_linear = model.linear.shape == (model.context + 1, F) and 1 <= model.season <= model.context
         has_scale = (model.known_scale.deviation > 0).all()
         has_names = names is None or [*map(type, names)] == [str] * (1 + model.known)

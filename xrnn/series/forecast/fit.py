@@ -144,7 +144,8 @@ def _cut(rows: range, horizon: int) -> int:
 
 def why_not_scored(one: OneSeries) -> str:
     """Why the backtest leaves out a series, which is given with all its rows."""
-    rows, horizon = len(one.target), one.model.horizon
+    rows = len(one.target)
+    horizon = one.model.horizon
     cut = _cut(range(rows), horizon)
     before = one.target[:cut]
     known = before[~np.isnan(before)]
@@ -161,11 +162,13 @@ def _sizes(series: Sequence[Series], rows: list[int], cuts: list[int], step: Ste
     The context is the longest of three seasons, two horizons and 24 steps; fewer if the longest series, or most of
     them, are short. It has at least a season, and two seasons if there are as many rows.
     """
-    F, K = settings.horizon, series[0].channels - 1
+    F = settings.horizon
+    K = series[0].channels - 1
     season = settings.season or (step.season if step and 2 * step.season <= max(rows) else 1)
     # Series that are too short for a window do not make the context shorter.
     long = [cut for cut, n in zip(cuts, rows, strict=True) if n >= max(season, LEAST_ROWS) + F] or cuts
-    longest, typical = max(long), int(np.median(long))
+    longest = max(long)
+    typical = int(np.median(long))
     available = min(max(2 * (longest - F) // 3, min(2 * season, longest)), typical)
     context = max(min(max(3 * season, 2 * F, 24), available), season)
     return Setup(
@@ -234,7 +237,8 @@ def _chosen(series: Sequence[PreparedSeries], setup: Setup, calendar: str) -> Li
     if calendar:
         with_calendar = fit(replace(setup, calendar=calendar))
         if with_calendar.error < best.error / EQUAL:
-            best, setup = with_calendar, replace(setup, calendar=calendar)
+            best = with_calendar
+            setup = replace(setup, calendar=calendar)
     context = 8 * setup.season
     is_possible = setup.season in _PARTS_OF_DAY and setup.context < context <= max(one.cut for one in series) // 2
     if is_possible and not setup.calendar:
@@ -260,7 +264,8 @@ def _linear_fit(series: Sequence[PreparedSeries]) -> LinearFit:
     effect, without_blocks = effects_by_block(*changes) if setup.known else (effect_of(*changes[:2]), None)
     used = [one.with_effect(effect, without_blocks) for one in used]
     origins = [np.arange(setup.least_rows, one.cut) for one in used]
-    count, most = sum(map(len, origins)), max(_MOST_VALUES // setup.context, 1)
+    count = sum(map(len, origins))
+    most = max(_MOST_VALUES // setup.context, 1)
     if count > most:
         # A random part of each series, so that windows of all ages and all phases of the season remain.
         rng = np.random.default_rng(0)
@@ -295,7 +300,8 @@ def _share_of_smoothing(fit: LinearFit) -> tuple[float, list[Test]]:
     for the ratio r of its mean error to that of exponential smoothing on n left-out windows.
     """
     smoothed = each_of(fit.tests, _SMOOTHING, lambda test: _smoothed(test.series, test.origins))
-    n, error = sum(len(test.origins) for test in fit.tests), _mean_error(smoothed)
+    n = sum(len(test.origins) for test in fit.tests)
+    error = _mean_error(smoothed)
     # Without tests, and for rows that do not change, whose MASE is unknown: exponential smoothing alone.
     share = confidence(n) * preference(fit.error**2, error**2) if np.isfinite(error) else 0.0
     w = round(float(1 - share), 2)
@@ -327,7 +333,8 @@ def spread_of(errors: HostArray, reach: HostArray) -> float:
     Both (N, F); NaN for an unknown error.
     """
     known = ~np.isnan(errors)
-    size, r = np.abs(errors[known]), reach[known]
+    size = np.abs(errors[known])
+    r = reach[known]
     if not r.size or r.min() == r.max():
         return 0.0
     b, a = np.polyfit(r, size, 1)
@@ -345,15 +352,18 @@ def quantile_offsets(errors: HostArray, levels: tuple[float, ...]) -> HostArray:
 
     errors   (N, F): the values minus the forecasts; NaN if unknown
     """
-    F, count = errors.shape[1], (~np.isnan(errors)).sum(axis=0)
+    F = errors.shape[1]
+    count = (~np.isnan(errors)).sum(axis=0)
     offsets = np.zeros((F, len(levels)))
     if not count.any():
         return offsets
     width = _widths(np.nansum(np.abs(errors), axis=0) / np.maximum(count, 1), count)
-    ratios, n = errors / width, max(count.sum() / F**2, 1.0)
+    ratios = errors / width
+    n = max(count.sum() / F**2, 1.0)
     for i, q in enumerate(levels):
         if q != 0.5:
-            side, z = (1 if q > 0.5 else -1), NormalDist().inv_cdf(q)
+            side = 1 if q > 0.5 else -1
+            z = NormalDist().inv_cdf(q)
             own = max(side * float(np.nanquantile(ratios, q)), 0.0)
             both = float(np.nanquantile(np.abs(ratios), abs(2 * q - 1)))
             offset = (n * own + _SYMMETRIC * both) / (n + _SYMMETRIC)
@@ -423,7 +433,8 @@ def _corrected(tests: Sequence[Test], recurrent: dict[float, HostArray]) -> list
         return [*tests]
     corrected = []
     for (one, origins, forecasts, recent), part in zip(tests, parts, strict=True):
-        h, plain = states(recent), np.zeros_like(forecasts)
+        h = states(recent)
+        plain = np.zeros_like(forecasts)
         corrections = np.stack([plain, *(one.unit * affine(h, V) for V in recurrent.values())])
         used = part > 0
         values = forecasts + corrections[part, np.arange(len(part))]
@@ -520,7 +531,8 @@ def backtest(series: Sequence[Series], settings: Settings) -> list[Backtest]:
         return []
     tests = [(place, one, *one.held_out()) for place, one in enumerate(fitted) if not one.flawed]
     tests = [test for test in tests if len(test[2])]
-    F, m = settings.horizon, fitted[0].model.season
+    F = settings.horizon
+    m = fitted[0].model.season
     seasons = {"naive": 1, "seasonal_naive": m}
     times: Any = max((one.given.times or () for one in fitted), key=len)
     is_day = len(times) > m > 1 and times[m] - times[0] == timedelta(days=1)
@@ -548,12 +560,14 @@ def scores_of(
     """
     scores: Scores = {}
     for name, values in {"model": quantiles[..., levels.index(0.5)], **others}.items():
-        error, size = np.abs(actual - values), np.abs(actual) + np.abs(values)
+        error = np.abs(actual - values)
+        size = np.abs(actual) + np.abs(values)
         smape = np.nanmean(200 * error / np.maximum(size, 1e-300))
         steps = np.nanmean(error, axis=0) / unit
         scores[name] = {"mase": float(steps.mean()), "smape": float(smape), "steps": steps.tolist()}
     inside = ((quantiles[..., 0] <= actual) & (actual <= quantiles[..., -1]))[~np.isnan(actual)]
-    above, q = actual[..., None] - quantiles, np.array(levels)
+    above = actual[..., None] - quantiles
+    q = np.array(levels)
     pinball = np.nanmean(np.maximum(q * above, (q - 1) * above)) / unit
     scores["model"] |= {"coverage": float(inside.mean()), "pinball": float(pinball)}
     return scores

@@ -48,7 +48,8 @@ def find_errors(columns: HostArray) -> dict[tuple[int, int], tuple[float, float]
 def _is_far(value: float, others: HostArray) -> bool:
     if value < 0 and others.max() <= 0:
         value, others = -value, -others
-    least, greatest = others.min(), others.max()
+    least = others.min()
+    greatest = others.max()
     if max(least - value, value - greatest) <= _FARTHER * (greatest - least):
         return False
     if value < 0 or greatest <= 0:

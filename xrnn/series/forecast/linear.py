@@ -48,7 +48,8 @@ def effect_of(values: HostArray, columns: HostArray) -> HostArray:
 
     Differences remove the season and most of a trend, which the columns need not explain. NaN is an unknown change.
     """
-    known, K = ~np.isnan(values), columns.shape[1]
+    known = ~np.isnan(values)
+    K = columns.shape[1]
     if not are_enough(int(known.sum()), K):
         return np.zeros(K)
     x, y = columns[known] - columns[known].mean(axis=0), values[known] - values[known].mean()
@@ -63,12 +64,15 @@ def effects_by_block(values: HostArray, columns: HostArray, blocks: HostArray) -
 
     blocks   (n, 2), below B: the blocks of the two rows of each change, its own row and the row a season before
     """
-    known, K, B = ~np.isnan(values), columns.shape[1], BLOCKS
+    known = ~np.isnan(values)
+    K = columns.shape[1]
+    B = BLOCKS
     if not are_enough(int(known.sum()), K):
         return np.zeros(K), np.zeros((B, K))
     x, y = columns[known] - columns[known].mean(axis=0), values[known] - values[known].mean()
     S, products = x.T @ x, x.T @ y
-    effects, errors = np.empty((len(_EFFECT_PENALTIES), B, K)), np.zeros(len(_EFFECT_PENALTIES))
+    effects = np.empty((len(_EFFECT_PENALTIES), B, K))
+    errors = np.zeros(len(_EFFECT_PENALTIES))
     for block in range(B):
         is_row, is_row_before = (blocks[known] == block).T
         left_out = is_row | is_row_before
@@ -89,10 +93,12 @@ def robust_effect(values: HostArray, columns: HostArray, season: int) -> tuple[H
     x = Scale.of([columns]).apply(columns).astype(np.float64)
     change, change_of_columns = values[season:] - values[:-season], x[season:] - x[:-season]
     known = ~np.isnan(change)
-    A, y = np.append(change_of_columns[known], np.ones((known.sum(), 1)), axis=1), change[known]
+    A = np.append(change_of_columns[known], np.ones((known.sum(), 1)), axis=1)
+    y = change[known]
     if len(y) <= A.shape[1]:
         return np.zeros(len(values)), 1.0
-    weight, error = np.ones(len(y)), np.abs(y)
+    weight = np.ones(len(y))
+    error = np.abs(y)
     for _ in range(_REPEATS):
         weighted = A * weight[:, None]
         effect = ridge(weighted.T @ A, weighted.T @ y, [1e-3 * weight.sum() + 1e-12])[0]
@@ -134,7 +140,8 @@ def linear_part(
     at, rows   (N,), the row of the first value ahead, and the number of rows of its series
     scale      (N, 1), of the contexts, in units of the series: errors count in these units
     """
-    F, place = ahead.shape[1], at / rows
+    F = ahead.shape[1]
+    place = at / rows
     complete = ~np.isnan(ahead).any(axis=1)
     begun = ~np.isnan(ahead[:, 0])
     # A window is solved on from the first split after its last value ahead; in regressions of one step, after its first
@@ -213,7 +220,8 @@ def candidates(complete: HostArray, begun: HostArray, season: int) -> Iterator[H
 def _corrected(moments: HostArray, bases: list[HostArray], c: int) -> Iterator[HostArray]:
     """Each base (C + 1, F), corrected by a regression of its errors on the last c values, for each penalty."""
     C = len(bases[0]) - 1
-    own, mean = slice(C - c, C), moments[-1, :-1] / moments[-1, -1]
+    own = slice(C - c, C)
+    mean = moments[-1, :-1] / moments[-1, -1]
     S = moments[:-1, :-1] - np.outer(moments[-1, :-1], mean)  # the products of centred windows
     errors = [mean[C:] - affine(mean[:C], base) for base in bases]
     products = [S[own, C:] - S[own, :C] @ base[:C] for base in bases]
@@ -227,7 +235,8 @@ def _corrected(moments: HostArray, bases: list[HostArray], c: int) -> Iterator[H
 
 def repeated(step: HostArray, F: int) -> HostArray:
     """The map (C + 1, F) of F steps from that of one step (C + 1, 1): each forecast becomes a value of the context."""
-    C, w = len(step) - 1, step[:-1, 0]
+    C = len(step) - 1
+    w = step[:-1, 0]
     lags = np.flatnonzero(w)
     later = np.zeros((F, C + 1))  # each forecast as a linear function of [z; 1]
     for f in range(F):

@@ -85,7 +85,8 @@ def find_outliers(values: HostArray, season: int) -> dict[int, float]:
     known = values[rows]
     typed = _typing_errors(known, rows, season)
     kept = ~np.isin(rows, [*typed])
-    rows, known = rows[kept], known[kept]
+    rows = rows[kept]
+    known = known[kept]
     if len(rows) <= _LEAST_ROWS:
         return typed
     found = typed | _in_one_scale(known, rows, season)
@@ -123,7 +124,8 @@ def rows_of_new_level(values: HostArray, season: int) -> list[int]:
     for scaled in scales:
         of_level = scaled - _season(scaled, rows, season)
         for length in _AT_END:
-            last, least = of_level[-length:], _LEAST_DISTANCE * scaled[:-length].std()
+            last = of_level[-length:]
+            least = _LEAST_DISTANCE * scaled[:-length].std()
             most = np.abs(last - of_level[-length - 1]).min()  # of their distance, which takes long to compute
             if most <= least or np.ptp(last) > _LEAST_SHARE * most:
                 continue
@@ -170,7 +172,8 @@ def unit_change(values: HostArray, season: int) -> tuple[int, float] | None:
     if len(firsts) > _MOST_CHANGES:  # such changes are usual in this series, except perhaps in its last rows
         firsts = firsts[firsts >= len(rows) - _LATE_ROWS]
     for first in firsts:
-        row, power = int(rows[first]), float(powers[first])
+        row = int(rows[first])
+        power = float(powers[first])
         if abs(power) <= _LARGEST_POWER and _is_change_of_unit(values, row, power, season):
             return row, 10.0**power
     return None
@@ -289,7 +292,8 @@ def _come_again(peaks: HostArray) -> bool:
     if len(peaks) < 3:
         return False
     between = np.diff(peaks)
-    longest, shortest = between.max(), between.min()
+    longest = between.max()
+    shortest = between.min()
     return bool(longest - shortest <= _REGULAR_ROWS and longest <= _REGULAR_RATIO * shortest)
 
 
@@ -329,7 +333,8 @@ def _outliers_at(known: HostArray, distance: HostArray, is_alone: HostArray, len
     usual = int((distance > 0).sum())
     if usual > _LEAST_ROWS:
         for count in range(1, max(int(_LARGEST_SHARE * usual), 1) + 1):
-            first, next_largest = order[:count], distance[order[count]]
+            first = order[:count]
+            next_largest = distance[order[count]]
             least = distance[first[-1]]
             if least > _FARTHER * next_largest and is_alone[first].all():
                 others = np.delete(known, (first[:, None] + np.arange(length)).ravel())

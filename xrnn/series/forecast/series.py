@@ -198,7 +198,8 @@ class PreparedSeries:
     def __init__(self, given: Series, setup: Setup, cut: int | None = None, left_out: LeftOut | None = None) -> None:
         """left_out: None to find these rows"""
         self.given, self.setup = given, setup
-        self.name, self.id = given.name, given.id or given.name
+        self.name = given.name
+        self.id = given.id or given.name
         self.target: HostArray = given.values[: given.target_rows.stop, 0]
         self.cut = len(self.target) if cut is None else cut
         self.left_out = self._left_out_before(self.cut) if left_out is None else left_out
@@ -252,9 +253,11 @@ class PreparedSeries:
         distance = self.setup.season if len(past) > self.setup.season else 1
         before, after = past[:-distance], past[distance:]
         used = (before > 0) & (after > 0)
-        d, of_logs = np.abs(after - before)[used], np.abs(np.log(after[used] / before[used]))
+        d = np.abs(after - before)[used]
+        of_logs = np.abs(np.log(after[used] / before[used]))
         changed = of_logs > 0
-        d, of_logs = d[changed], of_logs[changed]
+        d = d[changed]
+        of_logs = of_logs[changed]
         return bool(d.size) and bool(of_logs.mean() * (d / of_logs).mean() > _AMOUNTS * d.mean())
 
     def scaled(self, target: HostArray) -> HostArray:
@@ -264,10 +267,12 @@ class PreparedSeries:
     def _left_out_before(self, row: int) -> LeftOut:
         """The rows to leave out among those before this one, on which they depend alone."""
         season = self.setup.season
-        target, known = self.target[:row], self.given.values[:row, 1:].copy()
+        target = self.target[:row]
+        known = self.given.values[:row, 1:].copy()
         change = unit_change(target, season)
         target = in_old_unit(target, *change) if change else target
-        amounts, factors = np.zeros(len(target)), np.ones(len(target))
+        amounts = np.zeros(len(target))
+        factors = np.ones(len(target))
         wrong_known = find_errors(known)
         for place, k in wrong_known:
             known[place, k] = np.nan
@@ -296,7 +301,8 @@ class PreparedSeries:
             for place in last:
                 (new_level if new_level else outliers)[place] = float(ahead[place - last[0]])
         if new_level and are_of_known(values, effect, known, new_level):
-            outliers, new_level = outliers | new_level, {}
+            outliers = outliers | new_level
+            new_level = {}
         outliers, new_level = (
             {place: value * factors[place] + amounts[place] for place, value in of_kind.items()}
             for of_kind in (outliers, new_level)
@@ -347,7 +353,8 @@ class PreparedSeries:
 
     def smoothed(self, origins: HostArray) -> tuple[HostArray, HostArray]:
         """The forecasts (N, F) of exponential smoothing, and its recent errors, see `smoothing.with_errors`."""
-        values, logs = self.filled, None
+        values = self.filled
+        logs = None
         if self.log:
             values, logs = exponential(values), values
         elif (self.seen > 0).all() and not self.columns.size:
@@ -362,7 +369,8 @@ class PreparedSeries:
 
         A context that begins before the series is padded: its first season is repeated.
         """
-        places, season = origins[:, None] + np.arange(-self.setup.context, 0), self.setup.season
+        places = origins[:, None] + np.arange(-self.setup.context, 0)
+        season = self.setup.season
         context = self.filled[np.where(places < 0, places % season, places)]
         level = context[:, -season:].mean(axis=1, keepdims=True)
         scale = np.maximum(context.std(axis=1, keepdims=True), _LEAST_SCALE * self.deviation)
@@ -389,7 +397,8 @@ class PreparedSeries:
 
         The forecast of a shorter series does not know the season either.
         """
-        season, most = self.setup.season, self.cut - LEAST_ROWS
+        season = self.setup.season
+        most = self.cut - LEAST_ROWS
         known_season = next((rows for rows in (5 * season // 2, 2 * season) if rows <= most), 1)
         return np.arange(max(self.cut // 2, known_season, 1), self.cut)
 
@@ -403,7 +412,9 @@ class PreparedSeries:
 
         Also the blocks (n, 2) of the later and the earlier row of each.
         """
-        m, values, columns = self.setup.season, self.values[: self.cut] / self.unit, self.columns[: self.cut]
+        m = self.setup.season
+        values = self.values[: self.cut] / self.unit
+        columns = self.columns[: self.cut]
         blocks = np.stack([self.blocks[m : self.cut], self.blocks[: max(self.cut - m, 0)]], axis=1)
         return values[m:] - values[:-m], (columns[m:] - columns[:-m]).astype(np.float64), blocks
 
@@ -455,7 +466,8 @@ class OneSeries(PreparedSeries):
 
     def __init__(self, given: Series, model: Model, cut: int | None = None, left_out: LeftOut | None = None) -> None:
         super().__init__(given, model, cut, left_out)
-        self.model, self.steps = model, model.horizon
+        self.model = model
+        self.steps = model.horizon
 
     @property
     def is_short(self) -> bool:
@@ -468,7 +480,8 @@ class OneSeries(PreparedSeries):
 
         Closed days among them delay the last ones. Those later than the horizon are forecast from the forecast.
         """
-        rows, model = self.rows_ahead - self.cut, self.model
+        rows = self.rows_ahead - self.cut
+        model = self.model
         quantiles = self.quantiles(np.array([self.cut])).squeeze(axis=0)
         while (more := min(int(rows[-1]) + 1 - len(quantiles), model.horizon)) > 0:
             origin = self.cut + len(quantiles) + more - model.horizon
@@ -495,7 +508,8 @@ class OneSeries(PreparedSeries):
     @property
     def times_ahead(self) -> Sequence[Time]:
         """The times of the steps from the cut on; their numbers 1, 2, … if the series has no times there."""
-        times, rows = self.given.times or (), self.rows_ahead.tolist()
+        times = self.given.times or ()
+        rows = self.rows_ahead.tolist()
         return [times[row] for row in rows] if rows[-1] < len(times) else range(1, self.steps + 1)
 
     def quantiles(self, origins: HostArray) -> HostArray:
@@ -510,19 +524,22 @@ class OneSeries(PreparedSeries):
         new_level, factor = self.left_out.new_level, self.left_out.factor
         if not new_level or factor != 1:
             return before * factor
-        values, expected = self.target[[*new_level]], np.array([*new_level.values()])
+        values = self.target[[*new_level]]
+        expected = np.array([*new_level.values()])
         if self.log and (values > 0).all():
             moved = before * np.median(values / expected)
         else:
             moved = before + np.median(values - expected)
             moved = moved.clip(0) if (self.seen >= 0).all() and (values >= 0).all() else moved
         levels = np.array(self.model.levels)
-        low, high = np.minimum(before, moved), np.maximum(before, moved)
+        low = np.minimum(before, moved)
+        high = np.maximum(before, moved)
         return np.where(levels < 0.5, low, np.where(levels > 0.5, high, moved))
 
     def _quantiles(self, origins: HostArray) -> HostArray:
         """The forecasts (N, F, Q) without the new level."""
-        model, effect = self.model, self.ahead(self.effect, origins)
+        model = self.model
+        effect = self.ahead(self.effect, origins)
         if self.flawed:  # the last season, or the last value if there are fewer rows
             season = model.season if model.season <= self.cut else 1
             plain = np.resize(fill(self.values[: self.cut], season)[-season:], effect.shape)

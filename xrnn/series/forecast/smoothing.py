@@ -110,7 +110,8 @@ def _smoothed(values: HostArray, origins: HostArray, horizon: int, season: int) 
         at = origins[part, None]
         rows = min(max(_ROWS, _SEASONS * season), at[0, 0])
         places = at + np.arange(-(-rows // season) * -season, 0)  # whole seasons
-        missing, places = places < 0, places.clip(min=0)
+        missing = places < 0
+        places = places.clip(min=0)
         unknown = missing | (places >= at - season // 2)  # their moving average would need later rows
         seasons = _seasons(np.where(unknown, np.nan, detrended[places]), season)
         x = np.where(missing, np.nan, values[places]) - np.tile(seasons, places.shape[1] // season)
@@ -147,7 +148,8 @@ def _seasons(detrended: HostArray, season: int) -> HostArray:
     s = v.sum(axis=1) / np.maximum(number, 1)
     s -= s.mean(axis=1, keepdims=True)
     v -= np.where(known, (v.sum(axis=(1, 2)) / np.maximum(n, 1))[:, None, None], 0.0)
-    rest, total = (np.where(known, v - s[:, None], 0.0) ** 2).sum(axis=(1, 2)), (v**2).sum(axis=(1, 2))
+    rest = (np.where(known, v - s[:, None], 0.0) ** 2).sum(axis=(1, 2))
+    total = (v**2).sum(axis=(1, 2))
     unexplained = np.divide(rest, total, out=np.ones_like(rest), where=total > 0)
     adjusted = 1 - unexplained * (n - 1) / np.maximum(n - season, 1)
     share = np.where(number.all(axis=1), adjusted.clip(0) / np.maximum(1 - unexplained, 1e-300), 0.0)
@@ -184,7 +186,8 @@ def _states(x: HostArray) -> tuple[HostArray, HostArray]:
     """
     alpha, beta, phi, share = _MEMBERS.T
     known = ~np.isnan(x)
-    place, number = known.cumsum(axis=1), known.sum(axis=1, keepdims=True)
+    place = known.cumsum(axis=1)
+    number = known.sum(axis=1, keepdims=True)
     t = np.where(known, place - (number + 1) / 2, 0.0)
     slope = np.nansum(t * x, axis=1, keepdims=True) / np.maximum((t * t).sum(axis=1, keepdims=True), 0.5)
     first, mean = (np.nanmean(np.where(place <= count, x, np.nan), axis=1, keepdims=True) for count in (1, _FIRST_ROWS))
@@ -209,7 +212,9 @@ def _errors(x: HostArray, levels: HostArray, trends: HostArray, reach: HostArray
     R = x.shape[1]
     known = (~np.isnan(x)).sum(axis=1)
     first = R - known + np.minimum(3, known // 3)
-    total, count, one = np.zeros(levels.shape[1:]), np.zeros((len(x), 1)), np.ones(1)
+    total = np.zeros(levels.shape[1:])
+    count = np.zeros((len(x), 1))
+    one = np.ones(1)
     for h in np.unique(np.linspace(1, len(reach), _TESTED).round().astype(int)):
         rows = max(R - h + 1, 0)
         errors = np.abs(x.T[h - 1 :, :, None] - levels[:rows] - reach[h - 1] * trends[:rows])

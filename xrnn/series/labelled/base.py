@@ -145,7 +145,8 @@ def factor_of(
     mean       (m, K) → (n, K): the mean over the windows of each series; without windows, m is n
     """
     tested = ~np.isnan(mean(left_out)).any(axis=1)
-    n, labels = int(tested.sum()), left_out.shape[1]
+    n = int(tested.sum())
+    labels = left_out.shape[1]
     if not n:
         return 1.0
     expected = ((targets[tested, None] == np.arange(labels)) * n + 1) / (n + labels)

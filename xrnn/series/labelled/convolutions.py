@@ -49,7 +49,8 @@ class Kernels:
 
     def convolved(self, x: HostArray, k: int) -> HostArray:
         """The convolutions of a series (T, D) with the kernels of a group, zeros around it → (kernels, T)."""
-        T, dilation = len(x), self.dilations[k]
+        T = len(x)
+        dilation = self.dilations[k]
         reach = dilation * (_TAPS // 2)
         mixed = np.zeros((len(_KERNELS), T + 2 * reach), np.float32)
         mixed[:, reach : reach + T] = (x.T[self.channels[k]] * self.used[k]).sum(axis=1)
@@ -60,7 +61,8 @@ class Kernels:
 
     def thresholds_of(self, series: Sequence[HostArray], seed: int) -> HostArray:
         """Quantiles of each kernel's convolutions of some of the series (T, D)."""
-        longest, thresholds = max(map(len, series)), np.empty(self.shape, np.float32)
+        longest = max(map(len, series))
+        thresholds = np.empty(self.shape, np.float32)
         order = np.random.default_rng(seed).permutation(len(series))
         sampled = [series[i] for i in order[: max(1, _SAMPLED // longest)]]
         # the fractional parts of multiples of the golden ratio: quantiles that no two kernels share

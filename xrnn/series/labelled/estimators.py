@@ -119,12 +119,14 @@ class LabelledEstimator(Parameters, Estimator):
         if getattr(X, "ndim", 0) > 1:
             learnt["n_features_in_"] = X.shape[1]  # as in scikit-learn, but the second axis is time
         chosen = choose_kind(params, task, series, self.watcher)
-        model, window = chosen.fit(targets_of(series), weights_of(series)), chosen.windows.rows
+        model = chosen.fit(targets_of(series), weights_of(series))
+        window = chosen.windows.rows
         patch = getattr(model, "patch_", 1)  # only a recurrent model has patches
         learnt |= {name: getattr(model, name) for name in _learnt_by(type(model))}
         learnt["model_"] = next(name for name, kind in MODELS.items() if kind is type(model))
         learnt["channel_names_"] = next((each.channel_names for each in series if each.channel_names), None)
-        learnt["compared_"], learnt["window_"] = chosen.compared, window
+        learnt["compared_"] = chosen.compared
+        learnt["window_"] = window
         median = float(np.median([len(each.values) for each in series]))
         learnt["steps_"] = max(1, int(median // window)) * window if window else math.ceil(median / patch) * patch
         self._finish_fit(params, **learnt)
@@ -163,7 +165,8 @@ class LabelledEstimator(Parameters, Estimator):
 
     def _predictions(self, rows: Iterable[Any], last: int) -> Iterator[HostArray]:
         """See `stream`. The windows before the last one were the last ones some rows ago: their answers are kept."""
-        model, size = self._fitted_model, min(last, self.window_ or last)
+        model = self._fitted_model
+        size = min(last, self.window_ or last)
         window: deque[HostArray] = deque(maxlen=size)
         answers: deque[HostArray] = deque(maxlen=(last // size - 1) * size + 1)
         for i, row in enumerate(rows):
@@ -267,12 +270,14 @@ class Classifier(LabelledEstimator):
         if len(classes) < 2:
             raise DataError(f"got {len(classes)} class(es), {quoted(str(classes))}; add series with other labels")
         targets = np.array([classes.index(each) for each in labels], np.int32)
-        params, weights = self.check_params(), as_weights(sample_weight, len(labels))
+        params = self.check_params()
+        weights = as_weights(sample_weight, len(labels))
         counted = targets if weights is None else targets[weights > 0]
         of_labels = _weights_of_labels(params.class_weight, counted, classes)
         if of_labels is not None:
             weights = of_labels[targets] * (1 if weights is None else weights)
-        task, of_series = Task(len(classes)), as_groups(groups, len(labels))
+        task = Task(len(classes))
+        of_series = as_groups(groups, len(labels))
         return self._learn(params, task, X, targets, weights=weights, groups=of_series, classes_=np.array(classes))
 
     def predict(self, X: SeriesLike) -> HostArray:
@@ -330,10 +335,12 @@ class Regressor(LabelledEstimator):
             raise DataError(f"{got}; add series with other targets")
         weights = as_weights(sample_weight, len(numbers))
         counted = numbers if weights is None else numbers[weights > 0]
-        mean, deviation = float(counted.mean()), float(deviation_of(counted)) or 1.0
+        mean = float(counted.mean())
+        deviation = float(deviation_of(counted)) or 1.0
         targets = ((numbers - mean) / deviation).astype(np.float32)
         learnt = {"target_mean_": mean, "target_deviation_": deviation}
-        params, of_series = self.check_params(), as_groups(groups, len(numbers))
+        params = self.check_params()
+        of_series = as_groups(groups, len(numbers))
         return self._learn(params, Task(outputs=1), X, targets, weights=weights, groups=of_series, **learnt)
 
     def predict(self, X: SeriesLike) -> HostArray:

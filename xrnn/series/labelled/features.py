@@ -92,7 +92,8 @@ def _delays(unit: HostArray, size: int) -> list[HostArray]:
     T, D = unit.shape
     pairs = [(i, i + apart) for apart in range(1, D) for i in range(D - apart)]
     first, second = np.array(pairs[: max(_MOST_PAIRS, D - 1)]).T
-    spectrum, most = np.fft.rfft(unit, size, axis=0), max(1, min(_FARTHEST_DELAY, T // 2))
+    spectrum = np.fft.rfft(unit, size, axis=0)
+    most = max(1, min(_FARTHEST_DELAY, T // 2))
     correlations = np.fft.irfft(spectrum[:, first] * spectrum[:, second].conj(), size, axis=0) / T
     correlations = np.concatenate([correlations[-most:], correlations[: most + 1]])
     strongest = np.abs(correlations).argmax(axis=0)

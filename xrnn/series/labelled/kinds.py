@@ -86,8 +86,12 @@ def choose_kind(params: Parameters, task: Task, series: list[Series], watcher: W
         return only
     watcher.tell(f"comparing {'kinds of models' if len(names) > 1 else 'windows'} on series that they leave out")
     _tell_of_untested(series, params, watcher)
-    targets, weights, units = targets_of(series), weights_of(series), units_of(series)
-    best, lowest, compared = None, np.full(len(series), np.nan), {}
+    targets = targets_of(series)
+    weights = weights_of(series)
+    units = units_of(series)
+    best = None
+    lowest = np.full(len(series), np.nan)
+    compared = {}
     trials = [(name, each) for name in names for each in (rows if name != "recurrent" else [None])]
     for name, given in trials:
         window = best.windows.rows if given is None and best else given or 0
@@ -133,7 +137,8 @@ def _tested(
     """
     of_series = mean(left_out)
     tested = np.flatnonzero(~np.isnan(of_series).any(axis=1))
-    losses, expected = np.full(len(targets), np.nan), targets[tested]
+    losses = np.full(len(targets), np.nan)
+    expected = targets[tested]
     if not tested.size:
         return losses, np.nan, "no answers about left-out series"
     if targets.dtype.kind == "f":

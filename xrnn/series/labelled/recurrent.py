@@ -77,7 +77,8 @@ class Recurrent(FittedModel):
 
     @classmethod
     def candidate(cls, params: Parameters, task: Task, series: list[Series], watcher: Watcher) -> Candidate:
-        targets, weights = targets_of(series), weights_of(series)
+        targets = targets_of(series)
+        weights = weights_of(series)
         is_classifier = targets.dtype.kind == "i"
         is_compared = params.model == AUTO and not params.of_recurrent()
         tested = choose(params, task, series, watcher, always=is_classifier or is_compared)
@@ -128,8 +129,10 @@ def choose(params: Parameters, task: Task, train: list[Series], watcher: Watcher
 
     always   test the first choice even if there is no other one
     """
-    parts, median = parts_of(train, params.seed), float(np.median([len(each.values) for each in train]))
-    patch, scaling = params.patch or 1, params.scaling
+    parts = parts_of(train, params.seed)
+    median = float(np.median([len(each.values) for each in train]))
+    patch = params.patch or 1
+    scaling = params.scaling
     if not params.patch and parts and median >= _SHORT:
         patch = min(2 ** round(math.log2(math.sqrt(median) / 2)), _MOST)
     if params.scaling == "auto":
@@ -153,7 +156,9 @@ def choose(params: Parameters, task: Task, train: list[Series], watcher: Watcher
     if both_scalings:
         error, of_each = test(patch, "each")
         if error < _BETTER * lowest:
-            scaling, lowest, left_out = "each", error, of_each
+            scaling = "each"
+            lowest = error
+            left_out = of_each
     while patch > 1 and not params.patch:
         size = max(1, patch // 4)
         error, of_size = test(size, scaling)
@@ -177,8 +182,11 @@ def _test(
 
     The outputs for labels grow with each update, so they are divided by their size on the series of the training.
     """
-    values, targets, weights = scaled(series, scaling), targets_of(series), weights_of(series)
-    left_out, errors = np.full((len(series), task.outputs), np.nan), []
+    values = scaled(series, scaling)
+    targets = targets_of(series)
+    weights = weights_of(series)
+    left_out = np.full((len(series), task.outputs), np.nan)
+    errors = []
     for part in parts:
         rest = np.setdiff1d(np.arange(len(series)), part)
         training = Training(params, task, size, [values[i] for i in rest], targets[rest], weights[rest])
@@ -299,7 +307,9 @@ class Training:
         weights: HostArray,
     ) -> None:
         self._params, self._patch = params, patch
-        self._values, self._targets, self._weights = values, targets, weights.astype(np.float32)
+        self._values = values
+        self._targets = targets
+        self._weights = weights.astype(np.float32)
         self.scale = Scale.of(patches(each, patch) for each in values)
         self._inputs = [self.input(each) for each in values]
         self.network = SeriesNetwork.new(params, len(self.scale.mean), task.outputs)
@@ -329,7 +339,8 @@ class Training:
         series, fewer than a patch, so that the network does not depend on where the patches begin. A complete patch
         must be left. The same idea: window slicing (Le Guennec et al., 2016).
         """
-        params, steps = self._params, np.array([len(each) for each in self._inputs])
+        params = self._params
+        steps = np.array([len(each) for each in self._inputs])
         starts = (np.array([len(each) for each in self._values]) - self._patch + 1).clip(1, self._patch)
         epochs = (batches(steps, params.batch, rng=self._rng(_ORDER, epoch)) for epoch in itertools.count())
         for update, chosen in enumerate(itertools.chain.from_iterable(epochs)):

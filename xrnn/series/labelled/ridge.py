@@ -89,7 +89,8 @@ class RidgeModel(FittedModel):
         """The features (n, F) of scaled series (T, D) float32."""
 
     def outputs(self, series: list[Series]) -> HostArray:
-        linear, scale = self.layers_["linear"], Scale(*self.scale_)
+        linear = self.layers_["linear"]
+        scale = Scale(*self.scale_)
         y = np.zeros((len(series), linear.output_size))
         for rows in np.split(np.arange(len(series)), range(_AT_ONCE, len(series), _AT_ONCE)):
             features = self.features([scale.apply(series[i].values) for i in rows])
@@ -100,7 +101,8 @@ class RidgeModel(FittedModel):
 
 def to_solve_for(series: list[Series], seed: int) -> HostArray:
     """The indices of the series to solve for: all, or of many a random part of each label, at least one series."""
-    rng, share = np.random.default_rng(seed), min(1, _MOST_SERIES / len(series))
+    rng = np.random.default_rng(seed)
+    share = min(1, _MOST_SERIES / len(series))
     chosen = [rng.permutation(each)[: max(1, round(len(each) * share))] for each in by_label(series)]
     return np.sort(np.concatenate(chosen))
 
@@ -157,7 +159,8 @@ def solve(
     if parts:
         best = int(np.nansum(np.square(left_out - y) * weights[:, None], axis=(1, 2)).argmin())
     penalty = float(_PENALTIES[best]) if parts else 1.0
-    regression, backend = _Regression(features, y, weights, weighted), get_backend()
+    regression = _Regression(features, y, weights, weighted)
+    backend = get_backend()
     linear = Linear(*(backend.asarray(np.float32(each)) for each in regression.solution(penalty)))
     return Solved(linear, regression.scale, penalty, left_out[best])
 
@@ -175,7 +178,8 @@ class _Regression:
         deviation = np.sqrt(np.average(np.square(features - mean), axis=0, weights=weights))
         # The rounding errors of a constant feature are no deviation
         self.scale = np.array([mean, np.where(deviation > 1e-6 * np.abs(mean), deviation, 1.0)])
-        x, self._y_mean = _standardised(features, *self.scale), np.average(y, axis=0, weights=weights)
+        x = _standardised(features, *self.scale)
+        self._y_mean = np.average(y, axis=0, weights=weights)
         self._weights = _explained(x, y, weights) if weighted else np.ones(x.shape[1])
         roots = np.sqrt(weights)[:, None]
         self._x = roots * x * self._weights

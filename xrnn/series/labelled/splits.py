@@ -49,7 +49,8 @@ def hold_out(series: Sequence[Series], part: tuple[float, int], seed: int) -> tu
     """
     share, key = part
     rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(key,)))
-    labels, chosen = _labels_of(series), []
+    labels = _labels_of(series)
+    chosen = []
     for units in _units_by_label(series):
         if len(units) > 1:
             drawn = [units[k] for k in rng.permutation(len(units))]
@@ -65,7 +66,8 @@ def parts_of(series: Sequence[Series], seed: int) -> list[HostArray]:
     """
     count, key = _PARTS
     rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(key,)))
-    labels, counts = _labels_of(series), _unit_counts(series)
+    labels = _labels_of(series)
+    counts = _unit_counts(series)
     dealt: list[list[int]] = []
     for units in _units_by_label(series):
         able = [unit for unit in units if all(counts[labels[i]] > 1 for i in unit)]
@@ -98,7 +100,8 @@ def _unit_counts(series: Sequence[Series]) -> Counter[Any]:
 
 def _left_out_together(units: Sequence[list[int]], labels: Sequence[Any], counts: Counter[Any]) -> list[list[int]]:
     """Those of the units that can be left out together: each label stays in another unit.   counts: `_unit_counts`"""
-    left, able = Counter(counts), []
+    left = Counter(counts)
+    able = []
     for unit in units:
         of_unit = {labels[i] for i in unit}
         if all(left[label] > 1 for label in of_unit):

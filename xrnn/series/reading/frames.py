@@ -73,7 +73,9 @@ class Form:
 
         Raises ValueError.
         """
-        frame, first, index = self.frame.copy(deep=False), len(self.keys), self.times
+        frame = self.frame.copy(deep=False)
+        first = len(self.keys)
+        index = self.times
         if np.any(np.asarray(getattr(index, "nanosecond", 0)) > 0):  # NaN of a missing time
             raise ValueError("X has times of nanoseconds; round them to microseconds, or number the rows")
         zone = getattr(index.dtype, "tz", None)
@@ -83,11 +85,13 @@ class Form:
         table = Table.of(frame, "X", _TIMES)
         places = range(first, len(table.header))
         decimal, notes = table.decimal(places)
-        times, values = table.times([first - 1]), table.numbers(places, decimal)
+        times = table.times([first - 1])
+        values = table.numbers(places, decimal)
         tell(table.name, notes)
         made = []
         for key, name, rows in table.groups(0 if first == 2 else None, times, is_named=True):
-            of_steps, of_rows = tuple(times[row] for row in rows), values[rows]
+            of_steps = tuple(times[row] for row in rows)
+            of_rows = values[rows]
             if self.wide:
                 ids = enumerate(map(str, self.targets))
                 made += [
@@ -115,8 +119,10 @@ class Form:
         pandas: Any = sys.modules["pandas"]
         if not times or not isinstance(times[0], datetime):
             return pandas.Index(times, name=self.keys[-1])
-        index, given = pandas.to_datetime([*times], utc=times[0].tzinfo is not None), self.times
-        index, zone = index.rename(self.keys[-1]), getattr(given.dtype, "tz", None)
+        index = pandas.to_datetime([*times], utc=times[0].tzinfo is not None)
+        given = self.times
+        index = index.rename(self.keys[-1])
+        zone = getattr(given.dtype, "tz", None)
         if isinstance(given, pandas.PeriodIndex):
             return index.to_period(given.freq)
         if index.tz is not None:
@@ -161,7 +167,10 @@ def form_of(X: Any, id_name: str, time: str, target: str, known: tuple[str, ...]
     levels = X.index.nlevels
     index = _own_times(X.index)
     if X.ndim == 1:  # it has no columns to name
-        id_name, time, target, known = "", "", "", ()
+        id_name = ""
+        time = ""
+        target = ""
+        known = ()
     elif levels == 2:  # the index has both
         id_name, time = "", ""
     times = [time] if time != "" else []
@@ -290,7 +299,8 @@ def _used(frame: Any, keys: Sequence[Any], target: Any, known: Sequence[Any]) ->
     The default target is the only column that is neither a key nor known. Raises ValueError if there is none or
     several, and if a column is missing or named twice.
     """
-    given, columns = [each for each in (*keys, target, *known) if each != ""], [*frame.columns]
+    given = [each for each in (*keys, target, *known) if each != ""]
+    columns = [*frame.columns]
     shown = ", ".join(map(str, given))
     if len({*given}) < len(given):
         raise ValueError(f"id, time, target and known are {shown}; name different columns")

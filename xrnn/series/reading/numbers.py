@@ -177,7 +177,8 @@ def refuse_thousands(columns: Mapping[str, Sequence[Cell]], name: str) -> None:
         hundreds = [cell for cell in whole if len(cell) == 3 and cell[0] != "0"]
         are_groups = all(_GROUPED[","].fullmatch(cell) for cell in with_point)
         if with_point and hundreds and are_groups and max(map(len, whole)) == 3:
-            grouped, of = with_point[0], f" in column {quoted(column)}" if column else ""
+            grouped = with_point[0]
+            of = f" in column {quoted(column)}" if column else ""
             thousands = f"{number_in(grouped, ','):.15g}"
             raise DataError(
                 f"{printable(name)}: {quoted(grouped)!r}{of} may be {thousands}, since {hundreds[0]!r} has no "
@@ -209,7 +210,8 @@ def not_a_number(
     where    the file, the line, the column
     others   what has numbers that can be read with this sign only, and a verb: "the rows before have"; empty if nothing
     """
-    text, other = str(cell).strip(), _OTHER[decimal]
+    text = str(cell).strip()
+    other = _OTHER[decimal]
     start = f"{printable(where)}: {quoted(text)!r}"
     if number_in(text, other) is not None and others:
         got = f"{start} has {other} before the decimals, but {others} {decimal}"

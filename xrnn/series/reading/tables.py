@@ -217,7 +217,8 @@ def _without_titles(rows: dict[int, Sequence[Cell]]) -> tuple[dict[int, Sequence
     """
     numbers = [*rows]
     place = next((i for i, number in enumerate(numbers) if len(_filled(rows[number])) > 1), 0)
-    titles, names = numbers[:place], [[*map(text_of, rows[number])] for number in numbers[place : place + 2]]
+    titles = numbers[:place]
+    names = [[*map(text_of, rows[number])] for number in numbers[place : place + 2]]
     are_titles = all(_filled(rows[number]) in ([], [0]) for number in titles)
     if not titles or not are_titles or len(names) < 2 or not is_header(names[0]) or is_header(names[1]):
         return rows, []
@@ -241,7 +242,8 @@ def _without_comments(rows: dict[int, Sequence[Cell]]) -> tuple[dict[int, Sequen
     texts: list[str] = []
     while end > 2:
         row = rows[numbers[end - 1]]
-        filled, text = _filled(row), text_of(row[0])
+        filled = _filled(row)
+        text = text_of(row[0])
         if filled and (filled != [0] or not _is_comment(text) or (holds_text and len(row) == width)):
             break
         end, texts = end - 1, [text] * len(filled) + texts
@@ -268,7 +270,8 @@ def _left_out(texts: Sequence[str], where: str, remedy: str) -> list[Note]:
     """A note about rows with these texts; none without texts."""
     if not texts:
         return []
-    first, more = f"{quoted(texts[0])!r}", len(texts) - 1
+    first = f"{quoted(texts[0])!r}"
+    more = len(texts) - 1
     if not more:
         return [Note(f"{first} {where} is left out", remedy)]
     return [Note(f"{first} and {more} more row{'' if more == 1 else 's'} {where} are left out", remedy)]
@@ -373,7 +376,8 @@ class Table:
             bad_rows |= bad_times
         zone = None
         if self.columns.timezone:
-            of_clock, times = times, self._with_offsets(times, roles.id)
+            of_clock = times
+            times = self._with_offsets(times, roles.id)
             zone = ZoneInfo(self.columns.timezone) if times != of_clock else None
         if bad_rows or bad_numbers or self.faults:
             numbers_of = dict(zip(roles.channels, columns, strict=True))
@@ -449,7 +453,8 @@ class Table:
         chosen = f"leave the column out by {param('skip_columns')}"
         if self.columns.timed:
             chosen = f"name the column of the series by {param('id')}, the one to forecast by {param('target')}"
-        remedy, of_frame = f"correct it, write categories as numbers, or {chosen}", self.columns.of_frame
+        remedy = f"correct it, write categories as numbers, or {chosen}"
+        of_frame = self.columns.of_frame
         return not_a_number(self.rows[row][place], decimal, where, remedy, of_frame=of_frame, others=others)
 
     def _bad_times(self, places: Sequence[int]) -> dict[int, Fault]:
@@ -669,7 +674,8 @@ class Table:
 
     def _holds_times(self, place: int, id_at: int | None) -> bool:
         """True for dates, in a column called time or date, and for different years or months in one of that name."""
-        cells, unit = self.texts(place), unit_of(self.shown(place))
+        cells = self.texts(place)
+        unit = unit_of(self.shown(place))
         if unit == "time" or hold_dates(cells):
             return True
         if not all(_NUMBERS_OF_TIMES.fullmatch(f"{unit} {cell}") for cell in cells):
@@ -702,7 +708,8 @@ class Table:
     def _joined(self, places: Sequence[int], units: Sequence[str], form: str) -> tuple[list[str], dict[int, Fault]]:
         """`_cells_of_times` of columns with years, months, …   form: of the dates, without days"""
         form += "-{:02g}" if len(units) == 3 else ""
-        cells, faults = [], {}
+        cells = []
+        faults = {}
         for i, row in enumerate(self.rows):
             texts = [text_of(row[place]) for place in places]
             parts = [_part(text, unit) for text, unit in zip(texts, units, strict=True)]
@@ -779,9 +786,11 @@ class Table:
         """
         if self.columns.decimal:
             return self.columns.decimal, []
-        usual, of = self.columns.usual_decimal, "the training"
+        usual = self.columns.usual_decimal
+        of = "the training"
         if not usual and (language := language_of([*self.header])):
-            usual, of = LANGUAGES[language].decimal, language
+            usual = LANGUAGES[language].decimal
+            of = language
         cells = {self.shown(place): [row[place] for row in self.rows] for place in places}
         # where points may group, a line tells how such numbers are read
         if not self.points_may_group and not self.columns.usual_decimal:
@@ -863,7 +872,8 @@ def is_header(row: Sequence[str]) -> bool:
 
     A row that begins with a date is none: "1.3.2024;0" holds a value.
     """
-    first, others = row[0] if row else "", [*row[1:]]
+    first = row[0] if row else ""
+    others = [*row[1:]]
     if hold_dates([first]) and all(_is_value(cell) or cell.lower() in MISSING_CELLS for cell in others):
         return False
     are_counted = bool(others) and others == [str(i) for i in range(len(others))]

@@ -51,7 +51,8 @@ def read_ts(path: Path, *, targets: bool = False, encoding: str = "", to_forecas
         raise DataError(f"{path} has no @data, no @classLabel or no series; is the file complete?")
     if "@targetlabel" in flags and not targets:
         raise DataError(f"{path} has @targetLabel, numbers to predict in place of labels; use `xrnn regress`")
-    has_label, declared = bool(labels & flags), tags.get("@classlabel", [])[1:]
+    has_label = bool(labels & flags)
+    declared = tags.get("@classlabel", [])[1:]
     series = [_series(has_label, declared, line, where) for where, line in data]
     return checked_file(str(path), series, to_forecast=to_forecast)
 
