@@ -21,7 +21,7 @@ from xrnn.files import printable, quoted
 from xrnn.series import Forecaster
 from xrnn.series.errors import DataError, param
 from xrnn.series.forecast.closed_days import without_closed_days
-from xrnn.series.forecast.effects import effect_report
+from xrnn.series.forecast.effects import Effect, effect_report
 from xrnn.series.forecast.effects import effects as found_effects
 from xrnn.series.forecast.estimator import (
     closed_lines,
@@ -95,25 +95,32 @@ def forecast(
     if len(series) > 1:
         run.say(f"{first.name} (1 of {len(series):,} series; `xrnn predict` prints all forecasts)")
     run.say(forecast_table(first))
-    results: dict[str, Any] = {"backtest": scores or None}
-    if len(tests) > 1:
-        results["series"] = [
-            {"name": each.series.name, "worse_than": worse_than(each.scores)} | each.scores for each in tests
-        ]
-    for kind in ("outliers", "new_level"):
-        rows = [(each, getattr(each.left_out, kind)) for each in series]
-        results[kind] = [{"name": each.name} | row for each, left_out in rows for row in rows_of(each, left_out)]
-    results["known"] = about_known
-    results["effects"] = [
-        {"name": each.series, "column": each.column, "factor": each.is_factor}
-        | {"effect": each.value, "low": each.low, "high": each.high}
-        for each in effects
-    ]
-    results["forecast"] = [{"name": each.name} | step for each in series for step in steps_of(each)]
+    results = _results(series, tests, scores, effects) | {"known": about_known}
     if table_file:
         tables = {"forecasts": [*rows_ahead(series)], "scores": score_rows(tests, series)}
         run.say(f"table: {', '.join(map(str, table_file.write(tables, reading.usual(read))))}")
     run.finish(results, lambda figure: draw_forecasts(figure, series, tests, parts, only))
+
+
+def _results(
+    series: Sequence[OneSeries], tests: Sequence[Backtest], scores: Scores, effects: Sequence[Effect]
+) -> dict[str, Any]:
+    """What --json prints: of the tests, the rows left out, the effects of known columns, the forecasts."""
+    results: dict[str, Any] = {"backtest": scores or None}
+    if len(tests) > 1:
+        results["series"] = [
+            {"name": test.series.name, "worse_than": worse_than(test.scores)} | test.scores for test in tests
+        ]
+    for kind in ("outliers", "new_level"):
+        rows = [(one, getattr(one.left_out, kind)) for one in series]
+        results[kind] = [{"name": one.name} | row for one, left_out in rows for row in rows_of(one, left_out)]
+    results["effects"] = [
+        {"name": effect.series, "column": effect.column, "factor": effect.is_factor}
+        | {"effect": effect.value, "low": effect.low, "high": effect.high}
+        for effect in effects
+    ]
+    results["forecast"] = [{"name": one.name} | step for one in series for step in steps_of(one)]
+    return results
 
 
 def forecast_columns(p: Forecaster, reading: ReadingOptions) -> Columns:
