@@ -74,8 +74,8 @@ def _made(chain: Sequence[Sequence[Part]], target: Backend) -> Any:
     for i, parts in enumerate(chain):
         if not all(np.isfinite(param).all() for part in parts for param in part.params):
             warnings.warn(f"the weights of layer {i} hold NaN or infinity: the layer computes NaN", stacklevel=3)
-        each = [part.layer(*map(target.parameter, part.params), **part.options) for part in parts]
-        layers.append(Bidirectional(*each) if len(each) == 2 else each[0])
+        directions = [part.layer(*map(target.parameter, part.params), **part.options) for part in parts]
+        layers.append(Bidirectional(*directions) if len(directions) == 2 else directions[0])
     return unflattened(layers)
 
 

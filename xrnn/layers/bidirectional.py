@@ -123,11 +123,11 @@ class Bidirectional(Composite):
                 f"dh has shape {dh.shape}, but this Bidirectional expects {self.output_size} features: "
                 "the shape of what the last forward returned"
             )
-        each = self._each_state("dstates", dfinal)
+        of_layers = self._each_state("dstates", dfinal)
         (dx, dstate), (dx_reverse, dstate_reverse) = (
             layer.backward_part(half, dstates, layer_cache, needs_dx)
             for layer, half, dstates, layer_cache in zip(
-                self.layers, (dh[..., :split], dh[..., split:]), each, caches, strict=True
+                self.layers, (dh[..., :split], dh[..., split:]), of_layers, caches, strict=True
             )
         )
         if needs_dx:

@@ -144,11 +144,11 @@ class Stack(Composite):
             raise ValueError(
                 "cache is of another Stack: expected one from this Stack; take stack.cache after its forward"
             )
-        each = list(self._each_state("dstates", dfinal))
+        dstates = list(self._each_state("dstates", dfinal))
         dinitial = []
         for i in reversed(range(len(self.layers))):
             # dx of a layer is the gradient of the layer before it. Only the dx of the first layer may be left out.
-            dh, dstate = self.layers[i].backward_part(dh, each[i], caches.layers[i], needs_dx or i > 0)
+            dh, dstate = self.layers[i].backward_part(dh, dstates[i], caches.layers[i], needs_dx or i > 0)
             dinitial.append(dstate)
             if i and self.dropout:
                 dh = self.dropout[i - 1].backward(dh, cache=caches.dropouts[i - 1])
