@@ -171,7 +171,12 @@ UTC_DAYS = [datetime(2024, 3, day, 23 - (day > 30), tzinfo=UTC) for day in range
         (of_january(1, 3, 4, 5), "f has a gap in its times between 2024-01-01 and 2024-01-03, but steps of 1 day"),
         (of_january(1, 2, 2.5, 3.5), "f has unequal steps between 2024-01-02 and 2024-01-02 12:00:00, but steps"),
         (MONTHS, "f has unequal steps between 2019-12-15 and 2020-01-01, but steps of 1 month elsewhere; correct them"),
-        (SPRING, "between 2024-03-31 01:00:00 and 2024-03-31 0"),
+        (
+            SPRING,
+            "between 2024-03-31 01:00:00 and 2024-03-31 03:00:00, but steps of 1 hour elsewhere; if the clock left "
+            "this hour out, give --timezone for a file, such as --timezone Europe/Berlin, or times with their offset; "
+            "otherwise add a row",
+        ),
         (
             [each for each in JANUARY[:20] if each.weekday() < 6],
             "between 2001-01-06 and 2001-01-08, but steps of 1 day elsewhere; ",

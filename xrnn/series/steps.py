@@ -27,6 +27,10 @@ MIDNIGHT: Final = datetime.min.time()
 CLOCK_CHANGE: Final = (
     "; if the clock changed there, give times with their offset, as in 2024-03-31 03:00+02:00, or --timezone for a file"
 )
+_HOUR_LEFT_OUT: Final = (
+    "if the clock left this hour out, give --timezone for a file, such as --timezone Europe/Berlin, or times with "
+    "their offset"
+)
 _WEEKDAYS: Final = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 WEEKEND: Final = frozenset({5, 6})
 LEAST_WEEKS: Final = 3  # in which a weekday is missing, to be closed; Saturday and Sunday may be missing once
@@ -132,13 +136,15 @@ def step_of(times: Sequence[Any], name: str, like: str = "") -> Step | None:
     if not odd:
         return step
     a, b = odd[0]
-    got, remedy = "unequal steps", "correct them"
+    got, remedy = "unequal steps", "correct them, or remove the column of times"
     if b > step.next(a):
-        got, remedy = "a gap in its times", "add a row with an empty cell for each missing time"
-    clock = CLOCK_CHANGE if isinstance(b, datetime) and (a.time() != MIDNIGHT or b.time() != MIDNIGHT) else ""
+        got = "a gap in its times"
+        remedy = "add a row with an empty cell for each missing time, or remove the column of times"
+    if isinstance(b, datetime) and (a.time() != MIDNIGHT or b.time() != MIDNIGHT):
+        is_hour = b.tzinfo is None and b - step.next(a) == _UNITS["hour"]
+        remedy = f"{_HOUR_LEFT_OUT}; otherwise {remedy}" if is_hour else remedy + CLOCK_CHANGE
     raise DataError(
-        f"{printable(name)} has {got} between {show(a)} and {show(b)}, but steps of {step.name} elsewhere; {remedy}, "
-        f"or remove the column of times{clock}"
+        f"{printable(name)} has {got} between {show(a)} and {show(b)}, but steps of {step.name} elsewhere; {remedy}"
     )
 
 

@@ -153,7 +153,7 @@ DAYS = "2024-05-01;1\n2024-05-02;2\n"
         (
             f"Sales\nday;v\n{DAYS}Source: till;\n",
             "'Sales' above the header is left out; 'Source: till' below the table is left out; if this is wrong, give "
-            "--skip-rows 0; fill in other cells of the row",
+            "--skip-rows 0, or fill in other cells of the row",
         ),
     ],
 )
@@ -167,7 +167,7 @@ def test_titles_and_comments_are_left_out(content: str, notes: str, caplog: pyte
 def test_one_line_lists_the_options_before_other_remedies(caplog: pytest.LogCaptureFixture) -> None:
     read("Verkäufe\nday;v\n2024-05-01;1,5\n2024-05-02;2\nQuelle: Kasse\n".encode("cp1252"), TIMED)
     (line,) = caplog.messages
-    end = "give --encoding NAME or --skip-rows 0 or --decimal .; fill in other cells of the row"
+    end = "give --encoding NAME or --skip-rows 0 or --decimal ., or fill in other cells of the row"
     assert line.endswith(f"; if this is wrong, {end}")
 
 
@@ -638,6 +638,15 @@ def test_the_language_of_a_header_decides_about_thousands(caplog: pytest.LogCapt
     assert caplog.messages == [
         "f.csv: 1.000 in column v is read as 1000, as in German; if this is wrong, give --decimal ."
     ]
+
+
+def test_words_for_yes_and_no_decide_about_thousands_too(caplog: pytest.LogCaptureFixture) -> None:
+    (series,) = read("Week;v;k\n2026-W01;1.000;ja\n2026-W02;2.000;nee\n", TIMED)
+    np.testing.assert_array_equal(series.values, [[1000, 1], [2000, 0]])
+    (line,) = caplog.messages
+    assert "1.000 in column v is read as 1000, as in " in line
+    (series,) = read("week;v;k\n2026-W01;1.000;yes\n2026-W02;2.000;no\n", TIMED)
+    np.testing.assert_array_equal(series.values, [[1, 1], [2, 0]])
 
 
 def test_years_of_several_series_are_times() -> None:

@@ -251,7 +251,7 @@ class Forecaster(Estimator):
         Forecaster(horizon=12).fit(y).predict()                    # y: a Series → a Series with the next times
         Forecaster(horizon=12, id="shop", time="day", target="sold", known="price").fit(table)
 
-    horizon          number of steps to forecast: 14 for two weeks, if there is a row for each day
+    horizon          number of steps to forecast: 14 for two weeks of days; closed days without rows are no steps
     season           steps after which the pattern of the values comes again: 7 for a week of days. 0: from the times
                      (12 if monthly, 7 if daily, …), or 1 without times
     quantiles        quantiles to forecast besides the median; 80 % of the values should lie between 0.1 and 0.9

@@ -8,6 +8,7 @@ its cells, if these are dates.
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Final
 
@@ -129,11 +130,23 @@ def unit_of(column: str) -> str:
     return _UNIT_OF.get(column.lower(), "")
 
 
-def language_of(columns: list[str]) -> str:
-    """The first language that the names of columns of times show; empty if they could also be English."""
-    found = {column.lower() for column in columns} - _names_of_times(LANGUAGES["English"]) - _IN_ALL_LANGUAGES
-    return next((name for name, language in LANGUAGES.items() if found & _names_of_times(language)), "")
+def language_of(columns: Collection[str], cells: Iterable[str] = ()) -> str:
+    """The first language that the names of columns of times show, or else the words for yes and no in the cells.
+
+    Empty if these could also be English.
+    """
+    english = LANGUAGES["English"]
+    names = {column.lower() for column in columns} - _names_of_times(english) - _IN_ALL_LANGUAGES
+    for name, language in LANGUAGES.items():
+        if names & _names_of_times(language):
+            return name
+    words = {cell.strip().lower() for cell in cells} - _yes_and_no(english)
+    return next((name for name, language in LANGUAGES.items() if words & _yes_and_no(language)), "")
 
 
 def _names_of_times(language: Language) -> set[str]:
     return {name for unit in _UNITS for name in getattr(language, unit).split()}
+
+
+def _yes_and_no(language: Language) -> set[str]:
+    return {*language.yes.split(), *language.no.split()}

@@ -23,4 +23,4 @@ def tell(name: str, notes: Sequence[Note]) -> None:
         others = [note.remedy for note in notes if not note.remedy.startswith("give ")]
         remedies = [f"give {' or '.join(options)}", *others] if options else others  # "give --encoding or --decimal ,"
         facts = "; ".join(note.fact for note in notes)
-        logging.getLogger("xrnn").warning(f"{printable(name)}: {facts}; if this is wrong, {'; '.join(remedies)}")
+        logging.getLogger("xrnn").warning(f"{printable(name)}: {facts}; if this is wrong, {', or '.join(remedies)}")

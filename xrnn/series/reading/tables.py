@@ -788,7 +788,8 @@ class Table:
             return self.columns.decimal, []
         usual = self.columns.usual_decimal
         of = "the training"
-        if not usual and (language := language_of([*self.header])):
+        words = (cell for row in self.rows for cell in row if isinstance(cell, str))
+        if not usual and (language := language_of(self.header, words)):
             usual = LANGUAGES[language].decimal
             of = language
         cells = {self.shown(place): [row[place] for row in self.rows] for place in places}
