@@ -14,7 +14,7 @@ from typing import Annotated, Any, Final
 import numpy as np
 
 from xrnn.commands.gaps import draw_band, draw_line
-from xrnn.commands.options import ForecastOptions, ReadingOptions, argument, with_options
+from xrnn.commands.options import ForecastOptions, ReadingOptions, argument, flag, with_options
 from xrnn.commands.output import Run, counted, in_picture, span, table, to_stderr
 from xrnn.commands.table_files import TableFile
 from xrnn.files import printable, quoted
@@ -78,7 +78,7 @@ def forecast(
     for each in series:
         each.check_known()
     about_known = [*wrong_known_lines(series), *known_lines(series), *effect_lines(series)]
-    doubtful = [*closed_lines(series), *outlier_lines(series), *about_known]
+    doubtful = [*closed_lines(series, flag), *outlier_lines(series), *about_known]
     run.say(*about_data(series), *doubtful)
     for line in doubtful:
         to_stderr(line)

@@ -253,7 +253,7 @@ def _forecasts(
     _note(found.series, columns)
     if line := naive_forecasts(forecasts):
         to_stderr(line)
-    for line in [*notes_on_new(forecasts), *known_lines(forecasts)]:
+    for line in [*notes_on_new(forecasts, flag), *known_lines(forecasts)]:
         to_stderr(line)
     yield from rows_ahead(forecasts)
 

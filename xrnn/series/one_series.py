@@ -37,6 +37,7 @@ class Series:
     holidays: frozenset[date] = frozenset()  # known ones, of days ahead, too
     step: str = ""  # its name, see `Step.name`, if the index of a frame tells which weekdays are closed
     idle_rows: int = 0  # that were left out, since a shop was closed there
+    rare_rows: tuple[Time, ...] = ()  # left out: the open days on weekdays on which a shop is otherwise closed
     zone: tzinfo | None = None  # of the clock that showed the times, if they got their offsets from it
 
     @property

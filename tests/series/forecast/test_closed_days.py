@@ -16,6 +16,7 @@ from xrnn.commands.main import main
 from xrnn.series import Forecaster
 from xrnn.series.errors import DataError
 from xrnn.series.forecast.closed_days import with_holidays, without_closed_days
+from xrnn.series.forecast.estimator import closed_lines
 from xrnn.series.forecast.fit import backtest, fit_series
 from xrnn.series.forecast.series import Settings
 from xrnn.series.one_series import Series
@@ -159,6 +160,40 @@ def test_a_model_leaves_out_closed_days_of_a_new_series() -> None:
         forecaster.forecast(made(values))
 
 
+# ---- weekdays on which a shop is rarely open ----
+
+
+@pytest.mark.parametrize("empty", [None, 0.0, np.nan])
+def test_a_few_open_sundays_are_left_out_and_named(empty: float | None) -> None:
+    values = sales(364)
+    given = made(values)
+    times: Any = given.times
+    open_sundays = [6, 90, 188, 300]
+    of_closed = [i for i in range(6, 364, 7) if i not in open_sundays]
+    if empty is None:
+        given = open_days(given, (), holidays=tuple(of_closed))
+    else:
+        given.values[of_closed, 0] = empty
+    (found,) = without_closed_days([given])
+    every = open_days(made(values), (6,))
+    assert found.times == every.times
+    assert [times.index(day) for day in found.rare_rows] == open_sundays
+    assert without_closed_days([given], season=7)[0].times == given.times
+    forecaster = Forecaster(horizon=6)
+    forecaster.learn([found])
+    lines = closed_lines([forecaster.forecast(given)])
+    assert lines[-1].startswith("f.csv: 4 open days on Sun are left out, the first of them 2024-01-07, ")
+
+
+def test_a_weekday_with_every_tenth_day_or_more_is_no_rare_one() -> None:
+    rng = np.random.default_rng(0)
+    values = np.where(rng.random(364) < 0.3, 5.0, 0)
+    assert without_closed_days([made(values)])[0].rare_rows == ()
+    values = sales(70)  # too few weeks to tell
+    values[13::7] = 0
+    assert without_closed_days([made(values)])[0].rare_rows == ()
+
+
 # ---- files and frames ----
 
 
@@ -213,7 +248,8 @@ def test_rows_of_zeros_on_sundays_and_holidays_change_no_forecast(capsys: pytest
     count = sum(int((shop.sold == 0).sum()) for shop in closed)
     for text in (out, err):
         assert (
-            f"3 series: {count} rows of 0 or empty cells count as closed days, and steps are 1 day except Sun" in text
+            f"3 series: {count} rows of 0 or empty cells count as closed days, and steps are 1 day except Sun; closed "
+            "days are neither forecast nor scored; if the rows are of open days, give --season 7\n" in text
         )
 
 

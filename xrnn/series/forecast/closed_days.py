@@ -20,12 +20,18 @@ from xrnn.series.steps import LEAST_WEEKS, MOST_HOLIDAYS, Step, step_named
 from xrnn.typing import HostArray
 
 _LARGEST_CHANCE: Final = 1e-3  # that a weekday of an open shop has zeros alone
+_RARELY_OPEN: Final = 0.1  # of the open days on the weekday with most of them
+_LEAST_OPEN: Final = 20  # open days on that weekday, in each series, to call another one rarely open
 
 
 def without_closed_days(series: Sequence[Series], season: int = 0, step: str = "") -> list[Series]:
-    """The series without rows of 0 or empty cells on closed days; their number is in `Series.idle_rows`.
+    """The series without the rows of closed weekdays.
 
-    A weekday is closed if all its rows in all series are 0 or empty, in three weeks or more, and if this can't be
+    They hold 0 or empty cells, and their number is in `Series.idle_rows`; or else a shop is rarely open on the weekday,
+    such as on four Sundays a year, and the days are in `Series.rare_rows`. It is rarely open if all series together
+    have at most a tenth as many open days there as on another weekday, on which each is open 20 times or more.
+
+    Another weekday is closed if all its rows in all series are 0 or empty, in three weeks or more, and if this can't be
     chance: with the share p of such rows on the other days and n rows on the weekday, 7 pⁿ is below 0.001. Rows of 0 on
     other days are holidays if they are at most 8 %.
 
@@ -67,32 +73,49 @@ def _closed_weekdays(series: Sequence[Series]) -> frozenset[int]:
             return frozenset()
         rows += np.bincount(days[: len(of_series)], minlength=7)
         idle += np.bincount(days[: len(of_series)], of_series, minlength=7)
+    rare = _rarely_open(rows - idle, len(series))
     closed = (idle == rows) & (rows >= LEAST_WEEKS * len(series))
-    if not closed.any() or rows[~closed].sum() == 0:
+    others = ~closed & ~rare
+    if closed.any() and others.any():
+        share = idle[others].sum() / max(rows[others].sum(), 1)
+        closed &= 7 * share ** rows[closed].min() <= _LARGEST_CHANCE
+    else:
+        closed[:] = False
+    if not (closed | rare).any():
         return frozenset()
-    share = idle[~closed].sum() / rows[~closed].sum()
-    if 7 * share ** rows[closed].min() > _LARGEST_CHANCE:
-        return frozenset()
-    return frozenset(np.flatnonzero(closed | (rows == 0)).tolist())
+    return frozenset(np.flatnonzero(closed | rare | (rows == 0)).tolist())
+
+
+def _rarely_open(days: HostArray, count: int) -> HostArray:
+    """The weekdays (7,) on which a shop is rarely open.   days: (7,), the open ones in `count` series"""
+    most = days.max()
+    return (days > 0) & (days <= _RARELY_OPEN * most) & (most >= _LEAST_OPEN * count)
 
 
 def _without(series: Series, closed: frozenset[int]) -> Series:
-    """The series without the rows of closed days; as it is if one of them has another value."""
+    """The series without the rows of closed days; as it is if it is often open on one of these weekdays."""
     weekdays = _weekdays(series)
     idle = _is_idle(series)
     if weekdays is None:
         return series
     is_closed = np.isin(weekdays, [*closed])
     known = is_closed[: len(idle)]
-    if not known.any() or not idle[known].all():
+    is_rare = known & ~idle
+    open_days = np.bincount(weekdays[: len(idle)][~idle], minlength=7)
+    on_closed = np.isin(np.arange(7), [*closed]) & (open_days > 0)
+    if not known.any() or not _rarely_open(open_days, 1)[on_closed].all():
         return series
     of_holidays = (series.values[: len(idle), 0] == 0) & ~known
-    if of_holidays.sum() <= MOST_HOLIDAYS * (~known).sum():
+    if (known & idle).any() and of_holidays.sum() <= MOST_HOLIDAYS * (~known).sum():
         is_closed[: len(idle)] |= of_holidays
     times: Any = series.times
-    kept = [times[i] for i in np.flatnonzero(~is_closed)]
-    left_out = int(is_closed[: len(idle)].sum())
-    return replace(series, values=series.values[~is_closed], times=tuple(kept), idle_rows=left_out)
+    return replace(
+        series,
+        values=series.values[~is_closed],
+        times=tuple(times[i] for i in np.flatnonzero(~is_closed)),
+        idle_rows=int((is_closed[: len(idle)] & idle).sum()),
+        rare_rows=tuple(times[i] for i in np.flatnonzero(is_rare)),
+    )
 
 
 def with_holidays(series: Series, step: Step | None) -> Series:

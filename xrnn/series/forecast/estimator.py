@@ -5,15 +5,16 @@ from __future__ import annotations
 import importlib
 import warnings
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, Final, Self
 
 import numpy as np
 
 from xrnn.checks import check_size
 from xrnn.files import printable, quoted
-from xrnn.series.errors import DataError, param
+from xrnn.series.errors import DataError
 from xrnn.series.estimator import Estimator, parse_quantiles
 from xrnn.series.forecast.closed_days import without_closed_days
 from xrnn.series.forecast.effects import Effect, effects
@@ -25,7 +26,7 @@ from xrnn.series.one_series import Series, checked, is_complete, left_out_line
 from xrnn.series.reading.frames import Form, form_of
 from xrnn.series.reading.tables import names_in
 from xrnn.series.scale import Scale
-from xrnn.series.steps import show
+from xrnn.series.steps import show, weekday_names
 
 _MOST_NAMED: Final = 5  # outliers of a series
 
@@ -48,8 +49,11 @@ def naive_forecasts(series: Sequence[OneSeries]) -> str:
     return listed("naive forecasts for", [each.id for each in series if each.flawed], len(series))
 
 
-def notes_on_new(series: Sequence[OneSeries]) -> list[str]:
-    """Lines about series to predict: which are short, which have no logarithms, and which values are left out."""
+def notes_on_new(series: Sequence[OneSeries], show_param: Callable[[str], str] = str) -> list[str]:
+    """Lines about series to predict: which are short, which have no logarithms, and which values are left out.
+
+    show_param   see `closed_lines`
+    """
     short = [each.id for each in series if each.is_short and not each.flawed]
     too_short = f"fewer rows than the {series[0].model.context} that the model reads; give the complete history"
     without_logs = [each.id for each in series if each.model.log and each.has_no_logs]
@@ -58,20 +62,39 @@ def notes_on_new(series: Sequence[OneSeries]) -> list[str]:
         listed("wider intervals for", short, len(series), too_short),
         listed("forecasts without logarithms for", without_logs, len(series), new),
     ]
-    return [*filter(None, lines), *closed_lines(series), *outlier_lines(series), *wrong_known_lines(series)]
+    return [*filter(None, lines), *closed_lines(series, show_param), *outlier_lines(series), *wrong_known_lines(series)]
 
 
-def closed_lines(series: Sequence[OneSeries]) -> list[str]:
-    """A line about the rows of 0 or empty cells that count as closed days; [] without any."""
-    found = [one for one in series if one.given.idle_rows]
-    if not found:
-        return []
-    count = sum(one.given.idle_rows for one in found)
-    name = printable(found[0].name) if len(found) == 1 else f"{len(found):,} series"
-    return [
-        f"{name}: {count:,} rows of 0 or empty cells count as closed days, and steps are {found[0].model.step}; closed "
-        f"days are neither forecast nor scored; if the rows are of open days, give {param('season')} 7"
-    ]
+def closed_lines(series: Sequence[OneSeries], show_param: Callable[[str], str] = str) -> list[str]:
+    """Lines about rows that are left out, of closed days or of rarely open weekdays; [] without any.
+
+    show_param   the text for the name of a parameter, such as that of its option
+    """
+    lines = []
+    if found := [one for one in series if one.given.idle_rows]:
+        count = sum(one.given.idle_rows for one in found)
+        lines.append(
+            f"{_name_or_count(found)}: {count:,} rows of 0 or empty cells count as closed days, and steps are "
+            f"{found[0].model.step}; closed days are neither forecast nor scored; if the rows are of open days, give "
+            f"{show_param('season')} 7"
+        )
+    if found := [one for one in series if one.given.rare_rows]:
+        days = [day for one in found for day in one.given.rare_rows]
+        weekdays = weekday_names({day.weekday() for day in days if isinstance(day, datetime)})
+        what = (
+            f"the open {weekdays} {show(days[0])} is" if len(days) == 1 else f"{len(days)} open days on {weekdays} are"
+        )
+        first = "" if len(days) == 1 else f", the first of them {show(days[0])}"
+        lines.append(
+            f"{_name_or_count(found)}: {what} left out{first}, since nearly all others there are closed, and "
+            f"steps are {found[0].model.step}; to keep them, give a row of 0 for each closed day, and "
+            f"{show_param('season')} 7"
+        )
+    return lines
+
+
+def _name_or_count(series: Sequence[OneSeries]) -> str:
+    return printable(series[0].name) if len(series) == 1 else f"{len(series):,} series"
 
 
 def known_lines(series: Sequence[OneSeries]) -> list[str]:
