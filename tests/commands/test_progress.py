@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import re
 import signal
 import sys
+from collections.abc import Iterator
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from tests.commands.runs import Patch
+from tests.commands.runs import FORECAST, Patch
 from xrnn.commands import progress
+from xrnn.commands.main import main
 from xrnn.commands.progress import TrainingProgress, show_part
-from xrnn.series.progress import each_of, progress_of, shown_by
+from xrnn.series.progress import Advance, each_of, progress_of, shown_by
 
 
 class Counted:
@@ -133,3 +137,21 @@ def test_a_bar_ends_with_an_error_and_results_are_those_of_the_function(monkeypa
     with pytest.raises(ZeroDivisionError), shown_by(show_part):
         each_of([1, 0], "a", lambda n: 1 / n)
     assert each_of([1, 2], "a", lambda n: 1 / n) == [1, 0.5]
+
+
+def test_predict_shows_its_files_or_the_series_of_a_single_one(folder: Path, monkeypatch: Patch) -> None:
+    assert FORECAST("--out", "forecast") == 0
+    shown: list[tuple[str, int]] = []
+
+    @contextlib.contextmanager
+    def show(what: str, count: int) -> Iterator[Advance]:
+        shown.append((what, count))
+        yield lambda: None
+
+    monkeypatch.setattr("xrnn.commands.main.show_part", show)
+    (folder / "other.csv").write_text((folder / "rows.csv").read_text())
+    assert main(["predict", "forecast", "rows.csv", "other.csv"]) == 0
+    assert shown[-1] == ("files", 2)  # loading the model has parts, too
+    shown.clear()
+    assert main(["predict", "forecast", "rows.csv"]) == 0
+    assert shown[-1] == ("series", 1)

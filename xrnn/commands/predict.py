@@ -33,8 +33,10 @@ from xrnn.series import Classifier, Forecaster, Regressor
 from xrnn.series.errors import DataError, SettingsError, file_errors, param
 from xrnn.series.estimator import kind_in
 from xrnn.series.forecast.estimator import known_lines, naive_forecasts, notes_on_new
+from xrnn.series.forecast.series import OneSeries
 from xrnn.series.inputs import as_row
 from xrnn.series.one_series import Series, check_same
+from xrnn.series.progress import each_of
 from xrnn.series.reading.files import TABLES, files_in, read_path
 from xrnn.series.reading.notes import tell
 from xrnn.series.reading.numbers import chosen_decimal, decimal_in
@@ -247,15 +249,22 @@ def _forecasts(
     if steps is not None and not 1 <= steps <= forecaster.model_.horizon:
         got = f"{param('horizon')} is {steps}, but the model was trained for {forecaster.model_.horizon}"
         raise SettingsError(f"{got}; give a number from 1 to that, or train with a longer one")
-    forecasts = _used(files, columns, lambda each: forecaster.forecast(each, steps=steps), found)
-    if not forecasts:
+
+    def forecast(series: Series) -> tuple[OneSeries, list[dict[str, Any]]]:
+        one = forecaster.forecast(series, steps=steps)
+        return one, [*rows_ahead([one])]
+
+    used = _used(files, columns, forecast, found)
+    if not used:
         return
+    forecasts = [one for one, _ in used]
     _note(found.series, columns)
     if line := naive_forecasts(forecasts):
         to_stderr(line)
     for line in [*notes_on_new(forecasts, flag), *known_lines(forecasts)]:
         to_stderr(line)
-    yield from rows_ahead(forecasts)
+    for _, rows in used:
+        yield from rows
 
 
 T = TypeVar("T")
@@ -266,21 +275,26 @@ def _used(paths: Sequence[Path], columns: Columns, use: Callable[[Series], T], f
 
     A line on stderr tells the DataError of a file that reading it or `use` raises.
     """
-    results = []
+    files: list[Path] = []
     for path in paths:
         try:
-            files = files_in(path, need_labels=False) if os.path.isdir(path) else [path]
+            files += files_in(path, need_labels=False) if os.path.isdir(path) else [path]
         except DataError as error:
             _refuse(error, found)
-            continue
-        for file in files:
-            try:
-                series = read_path(file, columns)
-                results += [use(each) for each in series]
-                found.series += series
-            except DataError as error:
-                _refuse(error, found)
-    return results
+
+    def used_of(file: Path) -> list[T]:
+        try:
+            series = read_path(file, columns)
+            used = each_of(series, "series", use)
+        except DataError as error:
+            _refuse(error, found)
+            return []
+        found.series += series
+        return used
+
+    # A bar shows the files, or the series of a single one: parts within a part are not shown.
+    used = each_of(files, "files", used_of) if len(files) > 1 else map(used_of, files)
+    return [*itertools.chain.from_iterable(used)]
 
 
 def _refuse(error: DataError, found: _Found) -> None:
