@@ -94,19 +94,26 @@ def sequence_rms(cell: str, seed: int) -> dict[str, float]:
         found[_BFLOAT16] = hidden("float32", fused=False)
     layer = LAYERS[cell](*problem.weights)
     found[_INT8] = _first(xrnn.quantize(layer)(problem.x, *problem.states))
-    if find_spec("torch"):
-        found[_TORCH] = _in_torch(layer, problem)
+    if find_spec("torch") and (h := _in_torch(layer, problem)) is not None:
+        found[_TORCH] = h
     return {form: float(np.sqrt(np.mean((h - exact) ** 2))) for form, h in found.items()}
 
 
-def _in_torch(layer: Any, problem: Problem) -> HostArray:
-    """h of the same layer in PyTorch under autocast."""
+def _in_torch(layer: Any, problem: Problem) -> HostArray | None:
+    """h of the same layer in PyTorch under autocast; None if PyTorch has none in bfloat16 for this CPU."""
     import torch
+
+    from xrnn.torch.bfloat16 import lacks_lstm
 
     x, *states = (torch.from_numpy(array) for array in (problem.x, *problem.states))
     initial = [state[None] for state in states]
-    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
-        h, _ = xrnn.to_torch(layer)(x, tuple(initial) if len(initial) > 1 else initial[0])
+    try:
+        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+            h, _ = xrnn.to_torch(layer)(x, tuple(initial) if len(initial) > 1 else initial[0])
+    except RuntimeError as error:
+        if not lacks_lstm(error):
+            raise
+        return None
     return h.float().numpy()
 
 
@@ -209,7 +216,10 @@ def print_accuracy(results: dict[str, Any], console: Console) -> None:
             results["forms"].get(form, ""),
             *(f"{ulp:.2f}" for ulp in results["tanh_ulp"].get(form, {}).values()),
             *[""] * (0 if form in results["tanh_ulp"] else 2),
-            *(f"{statistics.geometric_mean(by_form[form]):.2e}" for by_form in results["rms"].values()),
+            *(
+                f"{statistics.geometric_mean(by_form[form]):.2e}" if form in by_form else ""
+                for by_form in results["rms"].values()
+            ),
         ]
         for form in next(iter(results["rms"].values()))
     ]

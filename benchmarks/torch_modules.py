@@ -84,7 +84,8 @@ def print_modules(results: dict[str, Any], console: Console) -> None:
             for operation in _OPERATIONS:
                 theirs, ours = (case["microseconds"][operation].get(peer) for peer in results["peers"])
                 if theirs is None:
-                    row += ["", f"{statistics.median(ours):,.1f}", "PyTorch's gradients are wrong"]
+                    says = "PyTorch's gradients are wrong" if case["wrong"] else "PyTorch has none for this CPU"
+                    row += ["", f"{statistics.median(ours):,.1f}", says]
                     continue
                 compared = ratio(ours, theirs)
                 ratios[operation].append(compared.median)
@@ -93,8 +94,13 @@ def print_modules(results: dict[str, Any], console: Console) -> None:
             rows.append(row)
         title = f"torch.nn.{cell.upper()} and xrnn.torch's, {'packed' if packed else 'padded'}, microseconds"
         console.print(table(title, columns, rows))
-        means = (f"{_OPERATIONS[name]} {statistics.geometric_mean(medians):.2f}" for name, medians in ratios.items())
-        console.print(f"PyTorch / xrnn over {len(cases)} sizes, geometric mean: {', '.join(means)}")
+        means = [
+            f"{_OPERATIONS[name]} {statistics.geometric_mean(medians):.2f}"
+            for name, medians in ratios.items()
+            if medians
+        ]
+        if means:
+            console.print(f"PyTorch / xrnn over {len(cases)} sizes, geometric mean: {', '.join(means)}")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

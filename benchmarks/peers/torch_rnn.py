@@ -83,5 +83,20 @@ def build(
         h, *gradients = train_on_data(x_leaf)
         return h, x_leaf.grad, *gradients
 
-    calls: dict[str, Call] = {"forward": forward, "train": train, "train on data": train_on_data, **rate}
-    return Built(calls if case.ragged else {"step": step, **calls})
+    calls: dict[str, Call] = {"forward": forward, "train": train, "train on data": train_on_data}
+    if bfloat16 and not _computes(forward):
+        calls = {}
+    return Built({**calls, **rate} if case.ragged else {"step": step, **calls, **rate})
+
+
+def _computes(forward: Call) -> bool:
+    """False if it is PyTorch's LSTM, on a CPU for which it has none in bfloat16."""
+    try:
+        forward()
+    except RuntimeError as error:
+        from xrnn.torch.bfloat16 import lacks_lstm
+
+        if not lacks_lstm(error):
+            raise
+        return False
+    return True

@@ -10,6 +10,7 @@ from torch import nn
 from torch.nn.utils.rnn import PackedSequence
 
 import xrnn.torch
+from xrnn.backends.numpy import info
 from xrnn.exchange.torch_weights import CELLS
 
 TOLERANCE: Final = {torch.float32: 2e-5, torch.float64: 1e-12}
@@ -26,6 +27,12 @@ def accelerated(kind: str, *sizes: int, **options: Any) -> Any:
     module = getattr(nn, kind)(*sizes, **options)
     assert xrnn.torch.accelerate(module) == {"": "kernels"}
     return module
+
+
+def without_bfloat16() -> str:
+    """What `explain` adds on a CPU, or at a level, without products in bfloat16."""
+    obstacle = info.bfloat16_obstacle()
+    return f", products in float32: {obstacle}" if obstacle else ""
 
 
 def states_of(module: Any, rows: int | None) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import sys
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence
 
 import xrnn.torch
 from tests.torch.conftest import Fallbacks
-from tests.torch.pairs import accelerated, everything, pair, states_of
+from tests.torch.pairs import accelerated, everything, pair, states_of, without_bfloat16
 from xrnn import use_precision
 from xrnn.backends.numpy import info
 
@@ -50,19 +51,14 @@ def test_values_and_gradients(kind: str, bidirectional: bool) -> None:
                 assert errors[0] <= 1.5 * errors[1] + 1e-3
     with torch.inference_mode():
         near(ours(x)[0], theirs(x)[0])
-    assert xrnn.torch.explain(ours) == {"": "kernels" + _note()}
-
-
-def _note() -> str:
-    obstacle = info.bfloat16_obstacle()
-    return f", products in float32: {obstacle}" if obstacle else ""
+    assert xrnn.torch.explain(ours) == {"": "kernels" + without_bfloat16()}
 
 
 @pytest.mark.parametrize("option", ["freeze", "int8"])
 def test_frozen_modules_notice_new_weights(kind: str, option: str) -> None:
     theirs, ours = (m.bfloat16() for m in pair(kind, 8, 24))
     says = xrnn.torch.accelerate(ours, **{option: True})
-    assert says == {"": "kernels, frozen" + _note() if option == "freeze" else "kernels, int8"}
+    assert says == {"": "kernels, frozen" + without_bfloat16() if option == "freeze" else "kernels, int8"}
     x = torch.randn(7, 5, 8).to(B16)
     with torch.inference_mode():
         near(ours(x)[0], theirs(x)[0])
@@ -104,19 +100,11 @@ def test_a_block_of_use_precision_has_precedence(kind: str, autocast: bool) -> N
 def test_explain_says_where_the_cpu_has_no_bfloat16(monkeypatch: pytest.MonkeyPatch) -> None:
     module = accelerated("GRU", 3, 4)
     monkeypatch.setattr(info, "bfloat16_obstacle", info._no_bfloat16)
-    monkeypatch.setattr(
-        xrnn.torch.accelerate.__globals__["__name__"] and _accelerate(), "bfloat16_obstacle", info._no_bfloat16
-    )
+    monkeypatch.setattr(sys.modules["xrnn.torch.accelerate"], "bfloat16_obstacle", info._no_bfloat16)
     with torch.autocast("cpu", B16):
         (says,) = xrnn.torch.explain(module).values()
     assert says == f"kernels, products in float32: {info._no_bfloat16()}"
     assert xrnn.torch.explain(module) == {"": "kernels"}
-
-
-def _accelerate() -> Any:
-    import sys
-
-    return sys.modules["xrnn.torch.accelerate"]
 
 
 @pytest.mark.parametrize("wrong", ["float32 input", "float32 state", "float32 weight"])

@@ -99,6 +99,14 @@ def _to(states: Any, dtype: torch.dtype) -> Any:
     return tuple(state.to(dtype) for state in states) if isinstance(states, tuple) else states.to(dtype)
 
 
+def lacks_lstm(error: RuntimeError) -> bool:
+    """Whether PyTorch failed since oneDNN has no LSTM in bfloat16 for this CPU, as without AVX-512.
+
+    It does so for float32 input under autocast. On other CPUs, all results of such a call are bfloat16.
+    """
+    return "could not create a primitive descriptor for the LSTM" in str(error)
+
+
 @functools.cache
 def _result_dtypes(
     kind: type[Any],
@@ -110,7 +118,7 @@ def _result_dtypes(
     x_dtype: torch.dtype,
     state_dtype: torch.dtype | None = None,
 ) -> tuple[torch.dtype, torch.dtype] | None:
-    """The dtypes of h and of the final states; None if PyTorch refuses the call.
+    """The dtypes of h and of the final states; None if PyTorch refuses the operands.
 
     layers   whether the module has several layers, and both directions; () for a cell
 
@@ -134,8 +142,8 @@ def _result_dtypes(
     try:
         with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
             found = original(tiny, x, hx)
-    except RuntimeError:
-        return None
+    except RuntimeError as error:
+        return (torch.bfloat16, torch.bfloat16) if lacks_lstm(error) else None
     h, final = found if layers else (found, found)
     dtype = final[0].dtype if isinstance(final, tuple) else final.dtype
     return ((h.data if ragged else h).dtype if layers else dtype), dtype
