@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import ctypes
 import logging
 import math
@@ -305,6 +306,8 @@ def use_threads_of(library: ctypes.CDLL) -> None:
     def address(name: str) -> int:
         return ctypes.cast(getattr(library, name), ctypes.c_void_p).value or 0
 
+    # Daemon threads may compute until the process has ended, later than the library's destructors run.
+    atexit.register(kernels.use_openmp, None)
     kernels.use_openmp((address("GOMP_parallel"), address("omp_get_max_threads"), address("omp_get_num_threads")))
 
 

@@ -394,6 +394,18 @@ print("end")
 """
 
 
+@needs_openmp
+def test_the_openmp_library_is_left_when_the_process_exits() -> None:
+    code = f"""
+import atexit
+from xrnn.backends.numpy import kernels
+atexit.register(lambda: print(kernels.uses_openmp()))
+{BORROWED}
+print(kernels.uses_openmp())
+"""
+    assert in_fresh_process(code).split() == ["True", "False"]
+
+
 @on_each_kind_of_threads
 def test_a_process_may_exit_while_daemon_threads_compute(threads: str) -> None:
     assert in_fresh_process(threads + EXITING, OMP_NUM_THREADS="2") == "end"

@@ -14,6 +14,7 @@ constexpr int64_t POLLING = 4'000'000;  // nanoseconds
 constexpr int FEWEST_CALLS = 3, MOST_CALLS = 96;
 
 std::atomic<const OpenMP*> in_use{nullptr};
+std::atomic<int> running{0};  // jobs on the library's threads
 std::atomic<int64_t> awake_until{0};
 std::atomic<int> calls_between{FEWEST_CALLS};
 
@@ -76,7 +77,11 @@ void join(void* argument) {
 
 }  // namespace
 
-void use_openmp(const OpenMP* library) { in_use = library; }
+void use_openmp(const OpenMP* library) {
+    in_use = library;
+    if (library || in_forked_child()) return;  // in a child, the threads that ran the parent's jobs do not exist
+    while (running.load()) std::this_thread::yield();
+}
 
 const OpenMP* openmp_in_use() { return in_use.load(std::memory_order_acquire); }
 
@@ -86,12 +91,19 @@ int calls_before_openmp() { return calls_between.load(std::memory_order_relaxed)
 
 // It asks for all of the library's threads (0), though the job may need fewer. With a smaller number GNU's library
 // would end the other threads, and start new ones for its next user.
-void run_on_openmp(const OpenMP& library, Job& job, int most) {
+bool run_on_openmp(const OpenMP& library, Job& job, int most) {
+    running.fetch_add(1);
+    if (!in_use.load()) {
+        running.fetch_sub(1);
+        return false;
+    }
     Team team = {library, job, most};
     try {
         library.GOMP_parallel(join, &team, 0, 0);
     } catch (const Forked&) {
     }
+    running.fetch_sub(1);
+    return true;
 }
 
 }  // namespace xrnn

@@ -15,7 +15,8 @@ struct OpenMP {
     int (*omp_get_num_threads)();
 };
 
-// From now on use the threads of this library, which must stay loaded, and its number of threads. Null: the pool's.
+// From now on use the threads of this library, which must stay loaded, and its number of threads. Null: the pool's;
+// no job runs on the library's threads any more when the call returns.
 void use_openmp(const OpenMP* library);
 
 const OpenMP* openmp_in_use();
@@ -26,7 +27,7 @@ bool openmp_is_awake();
 // The number of short calls in a row after which a call tries whether the library's threads are awake.
 int calls_before_openmp();
 
-// Run a job on at most `most` of the library's threads.
-void run_on_openmp(const OpenMP& library, Job& job, int most);
+// Run a job on at most `most` of the library's threads. False, and nothing has run: the library is not in use any more.
+bool run_on_openmp(const OpenMP& library, Job& job, int most);
 
 }  // namespace xrnn

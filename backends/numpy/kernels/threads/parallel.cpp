@@ -90,7 +90,7 @@ void parallel(int threads, void (*f)(int, int, void*), void* context, Stop* stop
     if (threads == 1 || in_forked_child()) return f(0, 1, context);
     Job job = {.f = f, .context = context, .stop = stop};
     const OpenMP* const library = openmp_in_use();
-    library ? run_on_openmp(*library, job, threads) : run_on_pool(job, threads);
+    if (!library || !run_on_openmp(*library, job, threads)) run_on_pool(job, threads);
 }
 
 }  // namespace xrnn
