@@ -79,14 +79,14 @@ def test_each_of_few_series_is_tested_by_a_model_that_left_it_out(monkeypatch: p
     assert sorted(each.name for each in parts.series) == sorted(f"r{i}" for i in range(20))
     np.testing.assert_allclose(parts.p.sum(axis=1), 1)
     assert parts.right >= 18
-    assert (parts.parts, parts.untested) == (5, 1)
+    assert (parts.part_count, parts.untested) == (5, 1)
     (line, untested, *_), results = report(answers("ab" * 4, "ab" * 4), parts)
     assert line.startswith("20 of 21 series, each left out in one of five parts: accuracy ")
     assert untested == "no test is possible for 1 series: no other series has their label"
     assert results["in_parts"]["series"] == 20
     few = trust.in_parts(classifier, series[:4])
     assert few is not None
-    assert (few.parts, few.untested) == (4, 0)
+    assert (few.part_count, few.untested) == (4, 0)
     assert report(answers("ab", "ab"), few)[0][0].startswith("all series, each left out in one of four parts: accuracy")
     # The answer about a series is the same if its label was another one
     swapped = [each if each.name != "r3" else Series(each.values, "good", "r3") for each in series]
@@ -111,7 +111,7 @@ def test_series_of_a_group_that_are_wrong_together_make_the_score_less_sure() ->
     error = report(together, None)[1]["standard_error"]
     # of the means of four groups: 1, 1, 0 and 1
     assert error == pytest.approx(np.std([1, 1, 0, 1], ddof=1) / 2)
-    lines, results = report(together, together._replace(parts=2, untested=3))
+    lines, results = report(together, together._replace(part_count=2, untested=3))
     assert lines[0] == (
         "20 of 23 series, each left out with its group in one of two parts: accuracy 0.750 (15 of 20), standard error "
         "0.25"

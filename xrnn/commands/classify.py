@@ -45,7 +45,7 @@ def report_labels(
     test        series with their labels;   predicted   (n,): the labels of the model
     baseline    (n,): those of another kind of model, if it was trained
     """
-    truth = np.array([each.label for each in test])
+    truth = np.array([one.label for one in test])
     names: list[str] = classifier.classes_.tolist()
     counts = np.zeros((len(names), len(names)), np.int64)  # [i, j]: series with label i that were predicted as j
     for true, label in zip(truth.tolist(), predicted.tolist(), strict=True):

@@ -144,7 +144,7 @@ def _model_of_series(source: Path, estimator: Any, suffix: str, last: int | None
         W, b = map(host, layers[-1].params)
         mean, deviation = estimator.target_mean_, estimator.target_deviation_
         scaled = W * deviation, b * deviation + mean
-        layers[-1] = Linear(*(get_backend().asarray(np.asarray(each, W.dtype)) for each in scaled))
+        layers[-1] = Linear(*(get_backend().asarray(np.asarray(array, W.dtype)) for array in scaled))
     labels = tuple(map(str, getattr(estimator, "classes_", ())))
     rows = estimator.steps_ if last is None else last
     LAST.check("last", rows)

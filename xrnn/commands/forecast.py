@@ -75,8 +75,8 @@ def forecast(
     read = without_closed_days(read_series(files, params, reading), params.season)
     only = place_of(options.plot, read) if options.plot else None
     series = forecaster.learn(read)
-    for each in series:
-        each.check_known()
+    for one in series:
+        one.check_known()
     about_known = [*wrong_known_lines(series), *known_lines(series), *effect_lines(series)]
     doubtful = [*closed_lines(series, flag), *outlier_lines(series), *about_known]
     run.say(*about_data(series), *doubtful)
@@ -169,11 +169,11 @@ def read_series(paths: Sequence[Path], p: Forecaster, reading: ReadingOptions) -
 def about_data(series: Sequence[OneSeries]) -> list[str]:
     """Lines: the series and their sizes; which columns of their tables are the times, which are used, which are not."""
     model = series[0].model
-    given = [each.given for each in series]
+    given = [one.given for one in series]
     step = f", steps of {model.step}" if model.step else ""
     name = printable(series[0].name) if len(series) == 1 else f"{len(series):,} series"
-    missing = sum(int(np.isnan(each.given.values[: each.cut]).sum()) for each in series)
-    closed = [sum(each.given.closed[: each.cut]) for each in series]
+    missing = sum(int(np.isnan(one.given.values[: one.cut]).sum()) for one in series)
+    closed = [sum(one.given.closed[: one.cut]) for one in series]
     rows = [each.cut - of_series for each, of_series in zip(series, closed, strict=True)]
     line = f"series: {name}, {span(rows)} rows"
     if any(closed):
@@ -181,7 +181,7 @@ def about_data(series: Sequence[OneSeries]) -> list[str]:
     if missing:
         line += f", {counted(missing, 'missing value')}"
     line += f", season {model.season}; {counted(model.horizon, 'step')} ahead from {model.context}"
-    tables = {_about_table(each, step) for each in given}
+    tables = {_about_table(one, step) for one in given}
     return [line, *sorted(tables), _different_ends(given)]
 
 
@@ -196,7 +196,7 @@ def _about_table(series: Series, step: str) -> str:
 
 def _different_ends(series: Sequence[Series]) -> str:
     """A line about the first and the last end of the series; empty if they are equal."""
-    ends: list[Any] = [(each.times[each.target_rows[-1]], each.id or each.name) for each in series if each.times]
+    ends: list[Any] = [(one.times[one.target_rows[-1]], one.id or one.name) for one in series if one.times]
     with contextlib.suppress(TypeError):  # files with numbers and with dates
         first, last = (choose(ends, key=lambda end: end[0], default=(0, "")) for choose in (min, max))
         if first[0] != last[0]:
@@ -215,14 +215,14 @@ def about_tests(tests: Sequence[Backtest], scores: Scores, series: Sequence[OneS
     model = series[0].model
     of_model = scores["model"]
     lines = [
-        f"backtest: {counted(sum(len(each.origins) for each in tests), 'forecast')} of "
+        f"backtest: {counted(sum(len(test.origins) for test in tests), 'forecast')} of "
         f"{counted(model.horizon, 'step')}; {of_model['coverage']:.0%} of the values are in the intervals of "
         f"{model.levels[-1] - model.levels[0]:.0%}; pinball loss {of_model['pinball']:.3f}",
         scores_table(scores),
     ]
     if len(tests) > 1:
         lines.append(series_table(tests, scores))
-    scored = {each.place for each in tests}
+    scored = {test.place for test in tests}
     left_out: dict[str, list[str]] = {}
     for i, one in enumerate(series):
         if i not in scored:
@@ -246,10 +246,10 @@ def series_table(tests: Sequence[Backtest], scores: Scores) -> str:
     """The MASE of each series, the worst first, and which are worse than a naive forecast."""
     methods = _methods(scores)
     rows = []
-    for each in worst_first(tests):
-        naive = worse_than(each.scores)
-        figures = [f"{each.scores[method]['mase']:.3f}" for method in methods]
-        rows.append([each.series.name, *figures, f"worse than {methods[naive]}" if naive else ""])
+    for test in worst_first(tests):
+        naive = worse_than(test.scores)
+        figures = [f"{test.scores[method]['mase']:.3f}" for method in methods]
+        rows.append([test.series.name, *figures, f"worse than {methods[naive]}" if naive else ""])
     printed = table(["MASE", *methods.values(), ""], *rows[:_MOST_PRINTED])
     lines = [line.rstrip() for line in printed.split("\n")]
     if len(tests) > _MOST_PRINTED:
@@ -323,13 +323,13 @@ def score_rows(tests: Sequence[Backtest], series: Sequence[OneSeries]) -> list[d
     methods = _methods(mean_scores(tests))
     kinds = {"sMAPE": "smape", "coverage": "coverage", "pinball loss": "pinball"}
     rows: list[dict[str, Any]] = []
-    for each in worst_first(tests):
-        figures = {f"MASE {name}": each.scores[method]["mase"] for method, name in methods.items()}
-        figures |= {name: each.scores["model"][kind] for name, kind in kinds.items()}
-        naive = worse_than(each.scores)
+    for test in worst_first(tests):
+        figures = {f"MASE {name}": test.scores[method]["mase"] for method, name in methods.items()}
+        figures |= {name: test.scores["model"][kind] for name, kind in kinds.items()}
+        naive = worse_than(test.scores)
         note = f"worse than {methods[naive]}" if naive else ""
-        rows.append({"name": each.series.name, "id": each.series.id} | figures | {"note": note})
-    scored = {each.place for each in tests}
+        rows.append({"name": test.series.name, "id": test.series.id} | figures | {"note": note})
+    scored = {test.place for test in tests}
     without = dict.fromkeys([*rows[0]][2:-1])
     rows += [
         {"name": one.name, "id": one.id} | without | {"note": f"not scored: {why_not_scored(one)}"}
@@ -368,12 +368,12 @@ def draw_forecasts(
     tests    of the scored series;   parts: a line below the panels: what the forecasts consist of
     only     the place of the only series to draw
     """
-    scored = {each.place: each for each in tests}
+    scored = {test.place: test for test in tests}
     shown = dict.fromkeys(range(len(series)), "")
     if only is not None:
         shown = {only: ""}
     elif len(series) > _MOST_PANELS:
-        order = [each.place for each in worst_first(tests)][::-1] or [0]
+        order = [test.place for test in worst_first(tests)][::-1] or [0]
         kinds = "lowest error, ", "median error, ", "highest error, "
         shown = dict(zip((order[0], order[len(order) // 2], order[-1]), kinds, strict=True)) if tests else {0: ""}
     rows = -(-len(shown) // 2)

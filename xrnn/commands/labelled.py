@@ -61,8 +61,8 @@ def train_and_test(
     numbers = isinstance(estimator, Regressor)
     train, test, about = read_series(paths, table, estimator.check_params().seed, numbers=numbers)
     run.say(*selection_lines(selection), about)
-    labels = [each.label for each in train]
-    truth = np.array([each.label for each in test])
+    labels = [one.label for one in train]
+    truth = np.array([one.label for one in test])
     estimator.reading_ = table.kept(train)
     progress = TrainingProgress(run)
     estimator.watcher = progress
@@ -87,9 +87,11 @@ def train_and_test(
         run.say(*more)
         results |= of_trust
         if is_held_out:
-            results["held_out"] = [printable(each.name) for each in test]
+            results["held_out"] = [printable(one.name) for one in test]
     if baseline is not None:
-        errors, others = (np.abs(truth - each) if numbers else 1.0 * (truth != each) for each in (predicted, baseline))
+        errors, others = (
+            np.abs(truth - outputs) if numbers else 1.0 * (truth != outputs) for outputs in (predicted, baseline)
+        )
         advice = _advice(errors - others, "mean absolute error" if numbers else "accuracy")
         results["baseline"]["ahead"] = bool(advice)
     if estimator.compared_:
@@ -130,8 +132,8 @@ def read_series(
     D = check_channels([*train, *itertools.chain(*others)])
     if like_times := channels_like_times(train):
         to_stderr(f"{steady(like_times)} by --skip-columns {quoted(','.join(like_times))}")
-    labels = None if numbers else classes_of([each.label for each in train], by_number=True)
-    has_groups = any(each.group is not None for each in train)
+    labels = None if numbers else classes_of([one.label for one in train], by_number=True)
+    has_groups = any(one.group is not None for one in train)
     if others:
         test = others[0]
         _check_test(train, test, labels, used)
@@ -143,14 +145,14 @@ def read_series(
         raise DataError(
             f"{used[0]} has too few {what} to hold out some; add {what}, so that a label has two, or name a TEST"
         )
-    names = next((f" ({', '.join(each.channel_names)})" for each in train if each.channel_names), "")
+    names = next((f" ({', '.join(one.channel_names)})" for one in train if one.channel_names), "")
     held_out = "" if others else ", held out"
     if has_groups:
         counts = f"{len(units_of(train)):,}" + ("" if others else f" and {len(units_of(test)):,}")
         held_out += f"; {counts} groups, which stay together"
     about = (
         f"series: {len(train):,} to train on, {len(test):,} to test on{held_out}; "
-        f"{counted(D, 'channel')}{names}, {span([len(each.values) for each in train + test])} steps"
+        f"{counted(D, 'channel')}{names}, {span([len(one.values) for one in train + test])} steps"
     )
     return train, test, about
 
@@ -196,7 +198,7 @@ def _check_test(train: list[Series], test: list[Series], labels: list[Any] | Non
             f"{paths[1]} has only series that {paths[0]} has too; the model has already seen these: name "
             "another TEST, or leave it out to hold out a part of TRAIN"
         )
-    if strange := [each for each in test if labels and each.label not in labels]:
+    if strange := [one for one in test if labels and one.label not in labels]:
         raise DataError(
             f"{printable(strange[0].name)} has the label {quoted(escaped(strange[0].label))}, but TRAIN has only "
             f"{', '.join(map(escaped, labels or ()))[:200]}; leave the series out, or add some to TRAIN"
@@ -205,7 +207,7 @@ def _check_test(train: list[Series], test: list[Series], labels: list[Any] | Non
 
 def _note_groups(train: list[Series], test: list[Series]) -> None:
     """A line about groups that are in TRAIN and in TEST."""
-    both = {each.group for each in train} & {each.group for each in test} - {None}
+    both = {one.group for one in train} & {one.group for one in test} - {None}
     if both:
         names = quoted(", ".join(sorted(map(str, both))))
         got = f"{counted(len(both), 'group')} of TEST {'is' if len(both) == 1 else 'are'} in TRAIN too ({names})"

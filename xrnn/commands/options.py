@@ -54,12 +54,12 @@ class ReadingOptions:
     @property
     def given(self) -> dict[str, str]:
         """The options with text that the command line gives, by name."""
-        values = {each.name: getattr(self, each.name) for each in fields(self) if each.init}
+        values = {field.name: getattr(self, field.name) for field in fields(self) if field.init}
         return {name: value for name, value in values.items() if value and isinstance(value, str)}
 
     def or_kept(self, kept: Mapping[str, str]) -> Self:
         """These options, and those that a checkpoint keeps of the training in place of options that are not given."""
-        values: dict[str, Any] = {each.name: getattr(self, each.name) for each in fields(self) if each.init}
+        values: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(self) if field.init}
         names = values.keys() - self.given.keys() - {"sheet"}
         options = type(self)(**values | {name: text for name, text in kept.items() if name in names})
         options.usual_decimal, options.usual_sheet = kept.get(_FOUND_DECIMAL, ""), kept.get("sheet", "")
@@ -70,7 +70,7 @@ class ReadingOptions:
 
         The sign is not kept if files differ.
         """
-        signs = {each.decimal for each in series} - {""}
+        signs = {one.decimal for one in series} - {""}
         return self.given | ({_FOUND_DECIMAL: signs.pop()} if len(signs) == 1 else {})
 
     def usual(self, series: Iterable[Series]) -> str:
@@ -80,10 +80,10 @@ class ReadingOptions:
         in languages with decimal commas, and only open such a file in columns there.
         """
         series = [*series]
-        signs = {each.decimal for each in series} - {""}
+        signs = {one.decimal for one in series} - {""}
         if len(signs) == 1:
             return signs.pop()
-        likely = "," if series and not signs and all(each.semicolons for each in series) else "."
+        likely = "," if series and not signs and all(one.semicolons for one in series) else "."
         return self.decimal or self.usual_decimal or likely
 
     def columns(self) -> Columns:
@@ -227,11 +227,11 @@ def with_options(command: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(command)
     def run(**values: Any) -> Any:
         for name, kind in groups.items():
-            values[name] = kind(**{each: values.pop(each) for each in parameters_of(kind)})
+            values[name] = kind(**{parameter: values.pop(parameter) for parameter in parameters_of(kind)})
         return command(**values)
 
     run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-    run.__annotations__ = {each.name: each.annotation for each in parameters}
+    run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     return run
 
 
@@ -243,7 +243,7 @@ def options_of(kind: Any) -> Iterator[inspect.Parameter]:
     helps = {name: text for each in (Classifier, *kind.__mro__[::-1]) for name, text in helps_of(each).items()}
     rules: Mapping[str, Rule] = getattr(kind, "rules", _RULES)
     for name, each in parameters_of(kind).items():
-        type_ = next(each for each in get_args(each.annotation) or (each.annotation,) if each is not NoneType)
+        type_ = next(kind for kind in get_args(each.annotation) or (each.annotation,) if kind is not NoneType)
         annotation = type_ | None if each.default is None else type_
         words = "|".join(rules[name].choices) if name in rules else ""
         more: dict[str, Any] = {"show_default": type_ is not bool and each.default != ""}
@@ -257,7 +257,7 @@ def options_of(kind: Any) -> Iterator[inspect.Parameter]:
 
 def parameters_of(kind: Any) -> dict[str, inspect.Parameter]:
     """The parameters of a dataclass that are options: all but those whose fields are marked by NO_OPTION."""
-    hidden = {each.name for each in fields(kind) if each.metadata == NO_OPTION}
+    hidden = {field.name for field in fields(kind) if field.metadata == NO_OPTION}
     parameters = inspect.signature(kind, eval_str=True).parameters
     return {name: each for name, each in parameters.items() if name not in hidden}
 

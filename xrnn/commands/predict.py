@@ -56,7 +56,7 @@ ESTIMATORS: Final[dict[str, Any]] = {each.job: each for each in (Classifier, Reg
 _OF_FORECASTS: Final = ("horizon", "json", "table", "overwrite")
 _FIRST_ROWS: Final = 10  # of a stream: a channel without any value in these is named
 _MOST_NAMED: Final = 20  # bad rows of a stream
-_OF_FILES: Final = [each.name for each in fields(ReadingOptions) if each.init]  # the options that name no column
+_OF_FILES: Final = [field.name for field in fields(ReadingOptions) if field.init]  # the options that name no column
 
 
 @dataclass(kw_only=True)
@@ -184,7 +184,7 @@ def _labels(
         series = _used(files, columns, check, found)
         if not series:
             return
-        names = [{"name": each.name} for each in series]
+        names = [{"name": one.name} for one in series]
         if isinstance(estimator, Classifier):
             predictions = estimator.predict_proba(series)
         else:

@@ -42,7 +42,7 @@ def report_numbers(
     test        series with the numbers to predict;   predicted   (n,): the numbers of the model
     baseline    (n,): those of another kind of model, if it was trained
     """
-    truth = np.array([each.label for each in test])
+    truth = np.array([one.label for one in test])
     model, mean = _scores(truth, predicted), _scores(truth, np.full(len(truth), regressor.target_mean_))
     lines = [f"mean absolute error: {model['mae']:.4g} (mean predictor: {mean['mae']:.4g})"]
     if model["r2"] is not None:

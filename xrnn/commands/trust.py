@@ -26,14 +26,14 @@ class Answers(NamedTuple):
     """What classifiers say about series that they have not learnt from.
 
     p           (n, K): the probabilities of `labels`
-    parts       number of parts that were left out, one by each classifier; 0: the answers are those of one classifier
+    part_count  number of parts that were left out, one by each classifier; 0: the answers are those of one classifier
     untested    number of series in no part, since no other unit, see `units_of`, has their label
     """
 
     series: Sequence[Series]
     p: HostArray
     labels: Sequence[str]
-    parts: int = 0
+    part_count: int = 0
     untested: int = 0
 
     @property
@@ -82,10 +82,10 @@ def in_parts(classifier: Classifier, series: Sequence[Series]) -> Answers | None
     def leave_out(part: HostArray) -> None:
         rest = [series[i] for i in np.setdiff1d(np.arange(len(series)), part)]
         given: dict[str, Any] = {"model": classifier.model_, "window": classifier.window_, "seed": classifier.seed}
-        model = Classifier(**given, class_weight=classifier.class_weight).fit(rest, [each.label for each in rest])
+        model = Classifier(**given, class_weight=classifier.class_weight).fit(rest, [one.label for one in rest])
         left = [series[i] for i in part]
         p = np.zeros((len(left), len(labels)))
-        p[:, [labels.index(each) for each in model.classes_.tolist()]] = model.predict_proba(left)
+        p[:, [labels.index(label) for label in model.classes_.tolist()]] = model.predict_proba(left)
         tested.extend(left)
         rows.append(p)
 
@@ -140,14 +140,14 @@ def report(tested: Answers, parts: Answers | None, *, chosen: bool = False) -> t
             "right": right,
             "series": n,
             "standard_error": error,
-            "parts": parts.parts,
+            "parts": parts.part_count,
             "kind_was_chosen_by_them": chosen,
             "wrong": wrong,
         }
         of = f"{n:,} of {n + parts.untested:,}" if parts.untested else "all"
         found = f"accuracy {right / n:.3f} ({right:,} of {n:,}), standard error {error:.2f}"
         left_out = "each left out with its group" if parts.has_groups else "each left out"
-        lines.append(f"{of} series, {left_out} in one of {_NUMBERS[parts.parts]} parts: {found}")
+        lines.append(f"{of} series, {left_out} in one of {_NUMBERS[parts.part_count]} parts: {found}")
         if parts.untested:
             other = "group" if parts.has_groups else "series"
             lines.append(f"no test is possible for {parts.untested:,} series: no other {other} has their label")
@@ -168,7 +168,7 @@ def report(tested: Answers, parts: Answers | None, *, chosen: bool = False) -> t
 
 def _beside_largest(tested: Answers) -> tuple[list[str], Results]:
     """A line if the answers are wrong nearly as often as the largest label would be."""
-    labels = [each.label for each in tested.series]
+    labels = [one.label for one in tested.series]
     name = max(tested.labels, key=labels.count)
     n = len(labels)
     share = labels.count(name) / len(labels)

@@ -70,7 +70,7 @@ def parse_quantiles(text: str) -> tuple[float, ...]:
     """
     given = [as_number(each) or 0.0 for each in text.split(",")]
     quantiles = sorted({*given, 0.5})
-    shown = {float(f"{each:g}") for each in quantiles}
+    shown = {float(f"{quantile:g}") for quantile in quantiles}
     differ = len({*given}) == len(given) and len(shown) == len(quantiles)
     return tuple(quantiles) if differ and all(0 < each < 1 for each in shown) else ()
 

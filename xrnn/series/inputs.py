@@ -79,7 +79,7 @@ def _named(given: Any, names: tuple[str, ...] | None) -> Any:
     columns = [*getattr(given, "columns", ())]
     by_text = _by_text(columns)
     if names and {*names} <= by_text.keys():
-        return given[[by_text[each] for each in names]]
+        return given[[by_text[name] for name in names]]
     return given[sorted(columns)] if _are_numbered(columns) else given
 
 
@@ -91,7 +91,7 @@ def _by_text(names: Iterable[Any]) -> dict[str, Any]:
 
 def _are_numbered(names: Collection[Any]) -> bool:
     """Whether the names are 0, 1, …, in any order: pandas gives such numbers to columns without names."""
-    return all(type(each) is int for each in names) and {*names} == {*range(len(names))} and bool(names)
+    return all(type(name) is int for name in names) and {*names} == {*range(len(names))} and bool(names)
 
 
 def _series(given: Any, name: str, *, to_forecast: bool) -> Series:
@@ -175,12 +175,12 @@ def _values_by_name(given: Mapping[Any, Any], name: str, names: tuple[str, ...] 
     """
     by_text = _by_text(given)
     if names and {*names} <= by_text.keys():
-        return [given[by_text[each]] for each in names]
+        return [given[by_text[name]] for name in names]
     if _are_numbered(given):
         return [given[i] for i in range(len(given))]
     if names is None:
         raise DataError(f"{name} has names, but the channels of the model have none; pass an array")
-    missing = next(each for each in names if each not in by_text)
+    missing = next(name for name in names if name not in by_text)
     raise DataError(f"{name} has no channel {quoted(missing)!r}; the model has {', '.join(names)}")
 
 
@@ -196,7 +196,7 @@ def as_numbers(given: Any, name: str) -> HostArray:
         dtype = values.dtype.name
         raise ValueError(f"{start}{name} has dtype {dtype}; convert it to numbers, as by astype('float64')")
     if values.dtype.kind == "O":
-        if text := [each for each in values.flat if isinstance(each, str)]:
+        if text := [value for value in values.flat if isinstance(value, str)]:
             raise ValueError(f"{name} holds the text {quoted(text[0])!r}; convert it to numbers")
         is_missing = np.frompyfunc(lambda each: type(each).__name__ == "NAType", 1, 1)(values).astype(bool)
         values = np.where(is_missing, np.nan, values)

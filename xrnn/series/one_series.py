@@ -67,7 +67,7 @@ def checked(series: Series, *, to_forecast: bool = False) -> Series:
     shown = printable(series.name)
     names = series.channel_names or ()
     if len(set(names)) < len(names):
-        twice = next(each for each in names if names.count(each) > 1)
+        twice = next(name for name in names if names.count(name) > 1)
         raise DataError(f"{shown} has two channels {quoted(twice)!r}; rename or remove one")
     known = ~np.isnan(series.values)
     steps = np.flatnonzero(known.any(axis=1))
@@ -97,8 +97,8 @@ def checked_file(name: str, series: Sequence[Series], *, to_forecast: bool) -> l
     """
     if to_forecast and (line := left_out_line(series)):
         logging.getLogger("xrnn").warning(f"{printable(name)}: {line}")
-        series = [each for each in series if is_complete(each)]
-    return [checked(each, to_forecast=to_forecast) for each in series]
+        series = [one for one in series if is_complete(one)]
+    return [checked(one, to_forecast=to_forecast) for one in series]
 
 
 def is_complete(series: Series) -> bool:
@@ -108,7 +108,7 @@ def is_complete(series: Series) -> bool:
 
 def left_out_line(series: Sequence[Series]) -> str:
     """A line: which of these series to forecast are left out, since they are not complete; empty if none is, or all."""
-    left_out = [each for each in series if not is_complete(each)]
+    left_out = [one for one in series if not is_complete(one)]
     if len(left_out) in (0, len(series)):
         return ""
     names = quoted(", ".join(each.id or each.name for each in left_out))
@@ -131,8 +131,8 @@ def check_sizes(values: HostArray, name: str) -> None:
 def check_channels(series: Sequence[Series]) -> int:
     """The number of channels D, which must be the same in all series.   Raises DataError."""
     first = series[0]
-    for each in series:
-        check_same(each, first.channels, first.channel_names, printable(first.name))
+    for one in series:
+        check_same(one, first.channels, first.channel_names, printable(first.name))
     return first.channels
 
 

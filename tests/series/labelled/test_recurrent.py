@@ -437,7 +437,7 @@ def test_the_error_is_that_of_short_trainings_on_left_out_series(monkeypatch: py
         errors.append(
             np.square(y[:, 0] - targets).mean() if kind is Regressor else 1 - probabilities(y)[[0, 1], targets].mean()
         )
-        size = 1.0 if kind is Regressor else training.size()
+        size = 1.0 if kind is Regressor else training.rms_of_outputs()
         np.testing.assert_array_equal(left_out[part], y / size)
     assert error == pytest.approx(np.mean(errors), rel=1e-12)
     assert np.flatnonzero(~np.isnan(left_out[:, 0])).tolist() == [0, 1, 4, 7]

@@ -141,8 +141,8 @@ def with_times_ahead(series: Series, step: Step, horizon: int) -> Series:
     """The series with the times of the next steps: as many as leave `horizon` open days."""
     times = series.times or ()
     ahead = step.after(times[-1], horizon, series.zone)
-    while (shut := sum(_is_holiday(series, time) for time in ahead)) > len(ahead) - horizon:
-        ahead = step.after(times[-1], horizon + shut, series.zone)
+    while (holidays := sum(_is_holiday(series, time) for time in ahead)) > len(ahead) - horizon:
+        ahead = step.after(times[-1], horizon + holidays, series.zone)
     closed: tuple[bool, ...] = ()
     if step.closed:
         closed = (*series.closed, *(_is_holiday(series, time) for time in ahead))

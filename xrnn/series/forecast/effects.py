@@ -114,9 +114,9 @@ def effect_report(found: Sequence[Effect], names: Sequence[str], step: str) -> l
     step    the name of the step of the model; empty without times
     """
     lines = []
-    count = len({each.series for each in found})
-    for column, is_factor in dict.fromkeys((each.column, each.is_factor) for each in found):
-        of_column = [each for each in found if (each.column, each.is_factor) == (column, is_factor)]
+    count = len({effect.series for effect in found})
+    for column, is_factor in dict.fromkeys((effect.column, effect.is_factor) for effect in found):
+        of_column = [effect for effect in found if (effect.column, effect.is_factor) == (column, is_factor)]
         of_column.sort(key=lambda each: each.value)
         one = of_column[len(of_column) // 2]
         what = quoted(column) if one.is_switch else f"1 more in {quoted(column)}"
@@ -132,7 +132,7 @@ def effect_report(found: Sequence[Effect], names: Sequence[str], step: str) -> l
             high = f"{one.high:,.4g}"
             why = ""
         lines.append(f"effect of {what}: {value} ({LEVEL:.0%} interval {low} to {high}){why}")
-    if untold := [name for name in names if all(each.column != name for each in found)]:
+    if untold := [name for name in names if all(effect.column != name for effect in found)]:
         why = "the rows are too few, or most of its changes are at one time, or follow from the season or other columns"
         lines.append(f"no interval for the effect of {quoted(', '.join(untold))}: {why}")
     return lines

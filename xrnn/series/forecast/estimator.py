@@ -46,7 +46,7 @@ def complete_places(series: Sequence[Series]) -> list[int]:
 
 def naive_forecasts(series: Sequence[OneSeries]) -> str:
     """A line: which forecasts are naive; empty if none is."""
-    return listed("naive forecasts for", [each.id for each in series if each.flawed], len(series))
+    return listed("naive forecasts for", [one.id for one in series if one.flawed], len(series))
 
 
 def notes_on_new(series: Sequence[OneSeries], show_param: Callable[[str], str] = str) -> list[str]:
@@ -54,9 +54,9 @@ def notes_on_new(series: Sequence[OneSeries], show_param: Callable[[str], str] =
 
     show_param   see `closed_lines`
     """
-    short = [each.id for each in series if each.is_short and not each.flawed]
+    short = [one.id for one in series if one.is_short and not one.flawed]
     too_short = f"fewer rows than the {series[0].model.context} that the model reads; give the complete history"
-    without_logs = [each.id for each in series if each.model.log and each.has_no_logs]
+    without_logs = [one.id for one in series if one.model.log and one.has_no_logs]
     new = "they have values of 0 or below, unlike the series of the training; correct these values if they are errors"
     lines = [
         listed("wider intervals for", short, len(series), too_short),
@@ -139,8 +139,8 @@ def effect_lines(series: Sequence[OneSeries]) -> list[str]:
     m = model.season
     K = model.known
     columns = [one.columns[: one.cut, : model.known] for one in used]
-    never_changes = np.all([np.ptp(each, axis=0) == 0 for each in columns], axis=0)
-    is_seasonal = np.all([(each[m:] == each[:-m]).all(axis=0) for each in columns], axis=0) & ~never_changes
+    never_changes = np.all([np.ptp(column, axis=0) == 0 for column in columns], axis=0)
+    is_seasonal = np.all([(column[m:] == column[:-m]).all(axis=0) for column in columns], axis=0) & ~never_changes
     reasons = {
         "never change in the rows before the forecast": never_changes,
         "are the same in each season": is_seasonal,
@@ -371,8 +371,8 @@ class Forecaster(Estimator):
             raise ValueError("got known= for pandas' X; name known columns in X by Forecaster(known=)")
         if form:
             step = "" if columns is None else self.model_.step
-            used = without_closed_days([each for each in series if is_complete(each)], params.season, step)
-            series = [used.pop(0) if is_complete(each) else each for each in series]
+            used = without_closed_days([one for one in series if is_complete(one)], params.season, step)
+            series = [used.pop(0) if is_complete(one) else one for one in series]
         return series if form else with_known(series, known, ahead, columns), form
 
     @property
@@ -429,7 +429,7 @@ class Forecaster(Estimator):
         if form:
             return form.only(places).values(forecasts, level)
         values = np.full((len(series), steps, len(model.levels)), np.nan)
-        values[places] = [each.forecast for each in forecasts]
+        values[places] = [one.forecast for one in forecasts]
         return values if level is None else values[..., level]
 
     def score(self, X: Any, y: None = None, *, known: Any = None) -> float:
@@ -474,7 +474,7 @@ class Forecaster(Estimator):
         F = self.horizon
         step = F if step is None else check_size("step", step)
         farthest = F + (check_size("windows", windows) - 1) * step
-        if (most := max(len(each.target_rows) for each in series)) <= farthest:
+        if (most := max(len(one.target_rows) for one in series)) <= farthest:
             raise ValueError(f"X has only {most} rows, and needs more than {farthest}; lower windows, step or horizon")
         places = complete_places(series)
         if line := left_out_line(series):
@@ -485,7 +485,7 @@ class Forecaster(Estimator):
         rows = list[dict[str, Any]]()
         for back in range(farthest, F - 1, -step):
             used = {key: each for key, each in zip(keys, series, strict=True) if len(each.target_rows) > back}
-            model.learn([each.part(0, each.target_rows.stop - back) for each in used.values()])
+            model.learn([one.part(0, one.target_rows.stop - back) for one in used.values()])
             forecasts = model._forecasts([*used.values()], back, stacklevel=3)
             for key, each in zip(used, forecasts, strict=True):
                 cut = each.cut
@@ -530,7 +530,7 @@ class Forecaster(Estimator):
         self, series: Sequence[Series], back: int = 0, *, stacklevel: int, steps: int | None = None
     ) -> list[OneSeries]:
         """The series with their forecasts, from `back` rows before its end. Warns if some forecasts are naive."""
-        forecasts = [self.forecast(each, max(each.target_rows.stop - back, 0), steps) for each in series]
+        forecasts = [self.forecast(one, max(one.target_rows.stop - back, 0), steps) for one in series]
         if line := naive_forecasts(forecasts):
             warnings.warn(line, stacklevel=stacklevel)
         return forecasts

@@ -280,13 +280,13 @@ def _linear_fit(series: Sequence[PreparedSeries]) -> LinearFit:
     forecasts = np.split(level + scale * scaled, np.cumsum([len(at) for at in origins])[:-1])
     tests = []
     for one, at, of_series in zip(used, origins, forecasts, strict=True):
-        left_out = ~np.isnan(of_series[:, 0])
-        tests.append(Test(one, at[left_out], of_series[left_out], np.zeros((0, 0, 2))))
+        tested = ~np.isnan(of_series[:, 0])
+        tests.append(Test(one, at[tested], of_series[tested], np.zeros((0, 0, 2))))
     return LinearFit(used, linear, tests, _mean_error(tests))
 
 
 def _mean_error(tests: Sequence[Test]) -> float:
-    """In units of MASE; infinite without a left-out window, and if the MASE is unknown."""
+    """The mean of the windows' MASE; infinite if there is no window with a known one."""
     errors = np.concatenate([test.series.mean_errors(test.origins, test.forecasts) for test in tests])
     errors = errors[~np.isnan(errors)]
     return float(errors.mean()) if errors.size else np.inf
@@ -409,7 +409,7 @@ def _recurrent(fit: LinearFit, smoothing: float, tests: Sequence[Test]) -> tuple
 
     def windows_of(one: PreparedSeries) -> tuple[HostArray, ...]:
         at = one.last_half[one.last_half >= setup.least_rows]
-        at = at[:: -len(at) // most][::-1]
+        at = at[::-1][:: math.ceil(len(at) / most)][::-1]  # equally spaced, with the last one
         forecasts, recent = one.averaged(at, fit.linear, smoothing)
         places = (at[:, None] + np.arange(setup.horizon)) / one.cut
         return recent, (one.actual(at) - forecasts) / one.unit, places
@@ -554,7 +554,7 @@ def backtest(series: Sequence[Series], settings: Settings) -> list[Backtest]:
 def scores_of(
     actual: HostArray, quantiles: HostArray, others: dict[str, HostArray], levels: tuple[float, ...], unit: float
 ) -> Scores:
-    """Of the model, from its quantiles (N, F, Q), and of others, from their forecasts (N, F).
+    """The scores of the model, from its quantiles (N, F, Q), and of the others, from their forecasts (N, F).
 
     actual   (N, F), NaN for an outlier;   unit: the divisor of the errors
     """

@@ -13,9 +13,7 @@ _LEAST_ROWS: Final = 8  # of the others that differ from their commonest value; 
 _LEAST_EQUAL: Final = 2  # rows of each value, if the others have only two values
 _USUAL_SHARE: Final = 0.5  # of the rows have the value of a column that is not active, such as 0 of a promotion
 _TYPED_RATIO: Final = 1.25  # of a typing error, divided by 10, 100, …, to the value that was meant
-_LEAST_EFFECT: Final = (
-    0.1  # of the distance of a far row from the expected value, if it is far because of a known column
-)
+_LEAST_EFFECT: Final = 0.1  # of a known column, in distances of a far row from its expected value
 _LARGEST_SHARE: Final = 0.02  # of the rows, or one, are errors: more are values that come again
 
 
@@ -39,7 +37,7 @@ def find_errors(columns: HostArray) -> dict[tuple[int, int], tuple[float, float]
         for count in range(max(int(_LARGEST_SHARE * len(rows)), 1), 0, -1):
             errors, others = column[rows[:count]], column[rows[count:]]
             is_single = len(np.unique(errors)) == count
-            if is_single and _are_usual(others) and all(_is_far(value, others) for value in errors.tolist()):
+            if is_single and _show_usual_values(others) and all(_is_far(value, others) for value in errors.tolist()):
                 found |= {(int(row), k): (float(others.min()), float(others.max())) for row in rows[:count]}
                 break
     return dict(sorted(found.items()))
@@ -65,14 +63,14 @@ def _is_typed(value: float, others: HostArray) -> bool:
     return bool(((powers > 0.5) & (np.abs(powers - np.rint(powers)) < np.log10(_TYPED_RATIO))).any())
 
 
-def _are_usual(others: HostArray) -> bool:
+def _show_usual_values(others: HostArray) -> bool:
     """Whether the other values show which ones are usual."""
     _, counts = np.unique(others, return_counts=True)
     has_two = len(counts) == 2 and counts.min() >= _LEAST_EQUAL
     return bool(has_two or counts.sum() - counts.max() >= _LEAST_ROWS)
 
 
-def are_of_known(values: HostArray, effect: HostArray, columns: HostArray, expected: dict[int, float]) -> bool:
+def explained_by_known(values: HostArray, effect: HostArray, columns: HostArray, expected: dict[int, float]) -> bool:
     """Whether far last rows are no new level, because a known column explains them: a promotion of a larger effect.
 
     The column has one value in most rows before, and other ones in all these rows. The effect of the columns has moved

@@ -12,7 +12,8 @@ from xrnn.series.progress import progress_of
 from xrnn.series.scale import Scale
 from xrnn.typing import HostArray
 
-# Scales from the level. Values are clipped here, so that no few windows of one series decide the linear part of all.
+# Values farther than this from the level, in scales, are clipped: else a few windows of one series could decide the
+# linear part of all series.
 # Chosen on simulated series: on M1 and the odd series of M3, 10 gives the same errors as 1000.
 FAR: Final = 10.0
 _PENALTIES: Final = 10.0 ** np.arange(-1, 5)

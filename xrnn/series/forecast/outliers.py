@@ -330,9 +330,9 @@ def _in_one_scale(known: HostArray, rows: HostArray, season: int) -> dict[int, f
 def _outliers_at(known: HostArray, distance: HostArray, is_alone: HostArray, length: int) -> HostArray:
     """The places of the first values of the runs of outliers."""
     order = np.argsort(-distance)
-    usual = int((distance > 0).sum())
-    if usual > _LEAST_ROWS:
-        for count in range(1, max(int(_LARGEST_SHARE * usual), 1) + 1):
+    nonzero = int((distance > 0).sum())
+    if nonzero > _LEAST_ROWS:
+        for count in range(1, max(int(_LARGEST_SHARE * nonzero), 1) + 1):
             first = order[:count]
             next_largest = distance[order[count]]
             least = distance[first[-1]]

@@ -59,10 +59,10 @@ def recurrent_part(
     h = states(recent)
     maps = [V, *output_layers(h[solved], early[solved], _PENALTIES)]
     size = np.array([np.nanmean(np.abs(errors[tested] - affine(h[tested], each)), axis=1) for each in maps])
-    before, *after = size.mean(axis=1)
-    best = int(np.argmax(np.array(after) <= EQUAL * min(after)))
+    without_part, *with_part = size.mean(axis=1)
+    best = int(np.argmax(np.array(with_part) <= EQUAL * min(with_part)))
     gain, independent = size[0] - size[1 + best], tested.sum() / F
-    share = confidence(n) * min(2 * preference(after[best], before), 1)
+    share = confidence(n) * min(2 * preference(with_part[best], without_part), 1)
     if gain.mean() > 0 and independent > 1:
         share = max(share, 1 - gain.var() / (gain.mean() ** 2 * (independent - 1)))
     share = round(float(share), 2)
@@ -71,10 +71,10 @@ def recurrent_part(
     penalty = _PENALTIES[best : best + 1]
     of_earlier_rows = {}
     for split in _SPLITS:
-        before = np.where(places < split, errors, np.nan)
-        known = ~np.isnan(before).all(axis=1)
+        earlier = np.where(places < split, errors, np.nan)
+        known = ~np.isnan(earlier).all(axis=1)
         if known.any():
-            of_earlier_rows[split] = share * output_layers(h[known], before[known], penalty)[0]
+            of_earlier_rows[split] = share * output_layers(h[known], earlier[known], penalty)[0]
     return share * output_layers(h, errors, penalty)[0], of_earlier_rows
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from xrnn.files import printable, quoted
 from xrnn.series.errors import DataError, param
-from xrnn.series.forecast.known import are_of_known, find_errors
+from xrnn.series.forecast.known import explained_by_known, find_errors
 from xrnn.series.forecast.linear import BLOCKS, FAR, affine, effect_or_factor
 from xrnn.series.forecast.outliers import (
     LeftOut,
@@ -300,7 +300,7 @@ class PreparedSeries:
             ahead = with_errors(past, logs, np.array([len(past)]), steps, season)[0][0]
             for place in last:
                 (new_level if new_level else outliers)[place] = float(ahead[place - last[0]])
-        if new_level and are_of_known(values, effect, known, new_level):
+        if new_level and explained_by_known(values, effect, known, new_level):
             outliers = outliers | new_level
             new_level = {}
         outliers, new_level = (
@@ -393,14 +393,15 @@ class PreparedSeries:
 
     @property
     def last_half(self) -> HostArray:
-        """The origins in the last half of the rows to learn from, not before 2.5 or 2 seasons if four rows remain.
+        """The origins in the last half of the rows to learn from, and after at least 2.5 seasons.
 
-        The forecast of a shorter series does not know the season either.
+        After 2 seasons if fewer than four rows remain otherwise. A series that is shorter still is forecast without
+        its season, so that its origins need no whole season.
         """
         season = self.setup.season
         most = self.cut - LEAST_ROWS
-        known_season = next((rows for rows in (5 * season // 2, 2 * season) if rows <= most), 1)
-        return np.arange(max(self.cut // 2, known_season, 1), self.cut)
+        least = next((rows for rows in (5 * season // 2, 2 * season) if rows <= most), 1)
+        return np.arange(max(self.cut // 2, least, 1), self.cut)
 
     @cached_property
     def blocks(self) -> HostArray:
@@ -604,7 +605,10 @@ class OneSeries(PreparedSeries):
         return forecasts
 
     def check_known(self) -> None:
-        """Raises DataError if a known column lacks values in the steps ahead, or has far-off ones there or before."""
+        """Raises DataError if a known column has no value in a step ahead, or a value that is far from its mean.
+
+        Far values are refused in the steps ahead and in the rows that the model reads.
+        """
         if self.flawed:  # a naive forecast needs none
             return
         end = int(self.rows_ahead[-1]) + 1

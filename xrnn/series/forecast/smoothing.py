@@ -99,7 +99,7 @@ def by_errors(errors: HostArray, rounding: Any) -> HostArray:
 
 
 def _smoothed(values: HostArray, origins: HostArray, horizon: int, season: int) -> tuple[HostArray, ...]:
-    """The forecasts (N, F) of the members, their mean error (N,), and recent errors (N, 48)."""
+    """The members' mean forecasts (N, F), their mean error (N,), and the recent errors of the mean (N, 48)."""
     forecasts, errors = np.empty((len(origins), horizon)), np.empty(len(origins))
     recent = np.zeros((len(origins), _RECENT))
     detrended = _detrended(values, season)
@@ -172,8 +172,8 @@ def _average(x: HostArray, horizon: int) -> tuple[HostArray, ...]:
     w = np.concatenate([_CONSTANT_SHARE * constant, (1 - _CONSTANT_SHARE) * other], axis=1)
     y: HostArray = (w * levels[-1]).sum(axis=1, keepdims=True) + (w * trends[-1]) @ reach.T
     last = slice(-min(_RECENT, x.shape[1]) - 1, -1)
-    one = np.einsum("rnm,nm->nr", levels[last], w) + np.einsum("rnm,nm->nr", trends[last], w * _MEMBERS[:, 2])
-    return y, (w * errors).sum(axis=1) + rounding[:, 0], np.nan_to_num(x[:, -one.shape[1] :] - one)
+    one_step = np.einsum("rnm,nm->nr", levels[last], w) + np.einsum("rnm,nm->nr", trends[last], w * _MEMBERS[:, 2])
+    return y, (w * errors).sum(axis=1) + rounding[:, 0], np.nan_to_num(x[:, -one_step.shape[1] :] - one_step)
 
 
 def _states(x: HostArray) -> tuple[HostArray, HostArray]:
@@ -214,12 +214,12 @@ def _errors(x: HostArray, levels: HostArray, trends: HostArray, reach: HostArray
     first = R - known + np.minimum(3, known // 3)
     total = np.zeros(levels.shape[1:])
     count = np.zeros((len(x), 1))
-    one = np.ones(1)
+    error_of_one = np.ones(1)
     for h in np.unique(np.linspace(1, len(reach), _TESTED).round().astype(int)):
         rows = max(R - h + 1, 0)
         errors = np.abs(x.T[h - 1 :, :, None] - levels[:rows] - reach[h - 1] * trends[:rows])
         used = np.arange(rows)[:, None] >= first
         total += np.where(used[..., None], errors, 0.0).sum(axis=0)
         count += used.sum(axis=0)[:, None]
-        one = total / np.maximum(count, 1) if h == 1 else one
-    return np.sqrt(one * total / np.maximum(count, 1))
+        error_of_one = total / np.maximum(count, 1) if h == 1 else error_of_one
+    return np.sqrt(error_of_one * total / np.maximum(count, 1))

@@ -46,9 +46,9 @@ class Parameters:
     seed: int = 0
     channels_first: bool = field(default=False, metadata=NO_OPTION)
 
-    def of_recurrent(self) -> str:
+    def set_for_recurrent(self) -> str:
         """The name of the first parameter that is set and that only recurrent models use; empty if there is none."""
-        others = [each for each in fields(self) if each.init and each.name not in self.of_all]
+        others = [field for field in fields(self) if field.init and field.name not in self.of_all]
         return next((each.name for each in others if getattr(self, each.name) != each.default), "")
 
 
@@ -93,7 +93,7 @@ class FittedModel(ABC):
     def outputs(self, series: list[Series]) -> HostArray:
         """The outputs for each series, (n, outputs) float64. The estimator computes its predictions from them."""
 
-    def times(self, factor: float) -> Self:
+    def multiplied_by(self, factor: float) -> Self:
         """The model with its outputs multiplied by `factor`."""
         linear = self.layers_["linear"]
         return replace(self, layers_=self.layers_ | {"linear": Linear(linear.W * factor, linear.b * factor)})
@@ -158,12 +158,12 @@ def factor_of(
 
 def targets_of(series: Sequence[Series]) -> HostArray:
     """The targets of a model, (n,): int32 numbers of classes, or float32 numbers of mean 0 and deviation 1."""
-    return np.array([each.label for each in series])
+    return np.array([one.label for one in series])
 
 
 def weights_of(series: Sequence[Series]) -> HostArray:
     """The weights of the series in a loss, (n,), with the mean 1."""
-    weights = np.array([each.weight for each in series])
+    weights = np.array([one.weight for one in series])
     return weights / weights.mean()
 
 
@@ -175,7 +175,7 @@ def channels_like_times(series: Sequence[Series]) -> list[str]:
     channels = series[0].channel_names or ()
     if len(channels) < 2:
         return []
-    return [name for i, name in enumerate(channels) if _is_steady([each.values[:, i] for each in series])]
+    return [name for i, name in enumerate(channels) if _is_steady([one.values[:, i] for one in series])]
 
 
 def steady(channels: Sequence[str]) -> str:
@@ -195,6 +195,6 @@ def _is_steady(series: Sequence[HostArray]) -> bool:
     """
     changes = [np.diff(values[~np.isnan(values)]) for values in series]
     together = np.concatenate(changes)
-    if np.count_nonzero(together) < _LEAST_CHANGES or 2 * sum(each.any() for each in changes) < len(series):
+    if np.count_nonzero(together) < _LEAST_CHANGES or 2 * sum(change.any() for change in changes) < len(series):
         return False
     return bool((together >= 0).all() or (together <= 0).all())

@@ -110,7 +110,7 @@ class LabelledEstimator(Parameters, Estimator):
         if given is not X and (like_times := channels_like_times(given)):  # a command has told it about files
             warnings.warn(f"{steady(like_times)} by drop(columns={like_times})", stacklevel=3)
         weights = np.ones(len(given)) if weights is None else weights
-        groups = [each.group for each in given] if groups is None else groups
+        groups = [one.group for one in given] if groups is None else groups
         series = [
             replace(each, label=target, weight=weight, group=group)
             for each, target, weight, group in zip(given, targets, weights.tolist(), groups, strict=True)
@@ -124,10 +124,10 @@ class LabelledEstimator(Parameters, Estimator):
         patch = getattr(model, "patch_", 1)  # only a recurrent model has patches
         learnt |= {name: getattr(model, name) for name in _learnt_by(type(model))}
         learnt["model_"] = next(name for name, kind in MODELS.items() if kind is type(model))
-        learnt["channel_names_"] = next((each.channel_names for each in series if each.channel_names), None)
+        learnt["channel_names_"] = next((one.channel_names for one in series if one.channel_names), None)
         learnt["compared_"] = chosen.compared
         learnt["window_"] = window
-        median = float(np.median([len(each.values) for each in series]))
+        median = float(np.median([len(one.values) for one in series]))
         learnt["steps_"] = max(1, int(median // window)) * window if window else math.ceil(median / patch) * patch
         self._finish_fit(params, **learnt)
         return self
@@ -140,8 +140,8 @@ class LabelledEstimator(Parameters, Estimator):
         """The series in X, see `as_series`, with the channels of the model.   Raises DataError for other channels."""
         first = self._fitted().channels_first
         series = as_series(X, count, self.channel_names_, channels_first=first)
-        for each in series:
-            check_same(each, self.channels_, self.channel_names_)
+        for one in series:
+            check_same(one, self.channels_, self.channel_names_)
         return series
 
     def stream(self, rows: Iterable[Any], last: int | None = None) -> Iterator[HostArray]:
@@ -197,7 +197,7 @@ class LabelledEstimator(Parameters, Estimator):
 
 def _learnt_by(kind: type[FittedModel]) -> list[str]:
     """The names of the attributes that an estimator has from its fitted model."""
-    return [each.name for each in fields(kind) if each.name != "params"]
+    return [field.name for field in fields(kind) if field.name != "params"]
 
 
 @dataclass(eq=False, kw_only=True)
@@ -269,7 +269,7 @@ class Classifier(LabelledEstimator):
         classes = classes_of(labels, by_number=from_files)
         if len(classes) < 2:
             raise DataError(f"got {len(classes)} class(es), {quoted(str(classes))}; add series with other labels")
-        targets = np.array([classes.index(each) for each in labels], np.int32)
+        targets = np.array([classes.index(label) for label in labels], np.int32)
         params = self.check_params()
         weights = as_weights(sample_weight, len(labels))
         counted = targets if weights is None else targets[weights > 0]
@@ -368,7 +368,7 @@ def as_labels(y: Any) -> list[Any]:
                 f"Unknown label type: y[{i}] is {quoted(repr(each))}: expected text, without surrogates and NUL at its "
                 "end, bools or whole numbers of 64 bits; use str(label), or Regressor for numbers"
             )
-    if len(names := {type(each).__name__ for each in given}) > 1:
+    if len(names := {type(one).__name__ for one in given}) > 1:
         raise ValueError(f"y holds labels of the types {', '.join(sorted(names))}; use one type, such as text")
     return given
 
@@ -476,7 +476,7 @@ def _weights_of_labels(given: Any, targets: HostArray, classes: list[Any]) -> Ho
     if given == "balanced":
         return len(targets) / (len(classes) * np.bincount(targets, minlength=len(classes)).clip(1))
     weights = dict(given)
-    if strange := [each for each in weights if each not in classes]:
+    if strange := [label for label in weights if label not in classes]:
         got = f"{param('class_weight')} has the label {quoted(repr(strange[0]))}, which no series has"
         raise SettingsError(f"{got}; the labels are {quoted(', '.join(map(str, classes)))}")
     of_classes = np.array([weights.get(each, 1.0) for each in classes])

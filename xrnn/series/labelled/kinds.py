@@ -58,7 +58,7 @@ class Chosen:
         model = self.candidate.fit()
         if targets.dtype.kind != "i":
             return model
-        return model.times(factor_of(self.candidate.left_out, targets, weights, self.windows.mean))
+        return model.multiplied_by(factor_of(self.candidate.left_out, targets, weights, self.windows.mean))
 
 
 def choose_kind(params: Parameters, task: Task, series: list[Series], watcher: Watcher) -> Chosen:
@@ -74,7 +74,7 @@ def choose_kind(params: Parameters, task: Task, series: list[Series], watcher: W
     names = [params.model]
     if params.model != AUTO:
         MODELS[params.model].check(params)
-    elif params.of_recurrent():
+    elif params.set_for_recurrent():
         names = ["recurrent"]
     else:
         names = [*MODELS]
@@ -90,7 +90,7 @@ def choose_kind(params: Parameters, task: Task, series: list[Series], watcher: W
     weights = weights_of(series)
     units = units_of(series)
     best = None
-    lowest = np.full(len(series), np.nan)
+    best_losses = np.full(len(series), np.nan)
     compared = {}
     trials = [(name, each) for name in names for each in (rows if name != "recurrent" else [None])]
     for name, given in trials:
@@ -100,8 +100,8 @@ def choose_kind(params: Parameters, task: Task, series: list[Series], watcher: W
         title = f"{name} --window {window}" if window else name
         compared[title] = error
         watcher.tell(f"  --model {title}: {shown}")
-        if best is None or _is_better(losses, lowest, weights, units):
-            best, lowest = chosen, losses
+        if best is None or _is_better(losses, best_losses, weights, units):
+            best, best_losses = chosen, losses
         if not error > 0:  # also NaN: nothing was tested
             break
     assert best is not None
@@ -121,7 +121,7 @@ def _tell_of_untested(series: list[Series], params: Parameters, watcher: Watcher
     if alone := [each.name for i, each in enumerate(series) if i not in in_parts]:
         more = f" and {len(alone) - _MOST_NAMES:,} more" if len(alone) > _MOST_NAMES else ""
         names = f"{printable(', '.join(alone[:_MOST_NAMES]))}{more}"
-        other = "group" if any(each.group is not None for each in series) else "series"
+        other = "group" if any(one.group is not None for one in series) else "series"
         watcher.tell(f"  never left out, since no other {other} has the label: {names}")
 
 

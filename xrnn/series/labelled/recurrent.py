@@ -80,7 +80,7 @@ class Recurrent(FittedModel):
         targets = targets_of(series)
         weights = weights_of(series)
         is_classifier = targets.dtype.kind == "i"
-        is_compared = params.model == AUTO and not params.of_recurrent()
+        is_compared = params.model == AUTO and not params.set_for_recurrent()
         tested = choose(params, task, series, watcher, always=is_classifier or is_compared)
 
         def fit() -> FittedModel:
@@ -102,7 +102,7 @@ class Recurrent(FittedModel):
                 scaling_=tested.scaling,
             )
             is_calibrated = is_classifier and not np.isnan(tested.left_out).all()
-            return model.times(1 / training.size()) if is_calibrated else model
+            return model.multiplied_by(1 / training.rms_of_outputs()) if is_calibrated else model
 
         return Candidate(tested.left_out, fit)
 
@@ -130,7 +130,7 @@ def choose(params: Parameters, task: Task, train: list[Series], watcher: Watcher
     always   test the first choice even if there is no other one
     """
     parts = parts_of(train, params.seed)
-    median = float(np.median([len(each.values) for each in train]))
+    median = float(np.median([len(one.values) for one in train]))
     patch = params.patch or 1
     scaling = params.scaling
     if not params.patch and parts and median >= _SHORT:
@@ -170,7 +170,7 @@ def choose(params: Parameters, task: Task, train: list[Series], watcher: Watcher
 
 def _far_apart(series: list[Series]) -> bool:
     """Whether the deviations of a channel differ by more than the ratio _APART, without a tenth at each end."""
-    deviations = np.array([np.nanstd(each.values, axis=0) for each in series if len(each.values) > 1] or [np.zeros(1)])
+    deviations = np.array([np.nanstd(one.values, axis=0) for one in series if len(one.values) > 1] or [np.zeros(1)])
     low, high = np.nanquantile(deviations, [0.1, 0.9], axis=0)
     return bool((high > _APART * low).any())
 
@@ -202,17 +202,17 @@ def _test(
             left_out[part] = y
         else:
             of_series = 1 - probabilities(y)[np.arange(len(y)), targets[part]]
-            left_out[part] = y / training.size()
+            left_out[part] = y / training.rms_of_outputs()
         errors.append(float(np.average(of_series, weights=weights[part])))
     return float(np.mean(errors)), left_out
 
 
 def scaled(series: list[Series], scaling: str) -> list[HostArray]:
     """The values of series before the scale that all share; "each": standardised by series. NaN stays."""
-    values = [each.values for each in series]
+    values = [one.values for one in series]
     if scaling == "shared":
         return values
-    scales = [Scale.of([each]) for each in values]
+    scales = [Scale.of([array]) for array in values]
     return [(each - scale.mean) / scale.deviation for each, scale in zip(values, scales, strict=True)]
 
 
@@ -310,8 +310,8 @@ class Training:
         self._values = values
         self._targets = targets
         self._weights = weights.astype(np.float32)
-        self.scale = Scale.of(patches(each, patch) for each in values)
-        self._inputs = [self.input(each) for each in values]
+        self.scale = Scale.of(patches(array, patch) for array in values)
+        self._inputs = [self.input(array) for array in values]
         self.network = SeriesNetwork.new(params, len(self.scale.mean), task.outputs)
         self._is_weighted = np.ptp(weights) > 0
         linear_lr = _LINEAR_RATE[targets.dtype.kind] * params.lr
@@ -327,7 +327,7 @@ class Training:
         """The model's input for a series (T, D): scaled patches."""
         return self.scale.apply(patches(values, self._patch))
 
-    def size(self) -> float:
+    def rms_of_outputs(self) -> float:
         """The root mean square of the outputs for the training series, after the mean of each series is subtracted."""
         y = self.network.outputs(self._inputs)
         return max(float(np.sqrt(np.square(y - y.mean(axis=1, keepdims=True)).mean())), 1e-30)

@@ -51,7 +51,7 @@ class RidgeModel(FittedModel):
 
     @staticmethod
     def check(params: Parameters) -> None:
-        if name := params.of_recurrent():
+        if name := params.set_for_recurrent():
             got = f"{param(name)} is {getattr(params, name)}, which {param('model')} {params.model} doesn't use"
             raise SettingsError(f"{got}; leave it out")
 
@@ -59,8 +59,8 @@ class RidgeModel(FittedModel):
     def candidate(cls, params: Parameters, task: Task, series: list[Series], watcher: Watcher) -> Candidate:
         chosen = to_solve_for(series, params.seed)
         used = [series[i] for i in chosen]
-        scale = Scale.of(each.values for each in used)
-        features, learnt = cls.learn([scale.apply(each.values) for each in used], params.seed)
+        scale = Scale.of(one.values for one in used)
+        features, learnt = cls.learn([scale.apply(one.values) for one in used], params.seed)
         parts = parts_of(used, params.seed)
         solved = solve(features, targets_of(used), task.outputs, parts, weights_of(used), weighted=cls.weighted)
 
@@ -180,9 +180,9 @@ class _Regression:
         self.scale = np.array([mean, np.where(deviation > 1e-6 * np.abs(mean), deviation, 1.0)])
         x = _standardised(features, *self.scale)
         self._y_mean = np.average(y, axis=0, weights=weights)
-        self._weights = _explained(x, y, weights) if weighted else np.ones(x.shape[1])
+        self._feature_weights = _explained(x, y, weights) if weighted else np.ones(x.shape[1])
         roots = np.sqrt(weights)[:, None]
-        self._x = roots * x * self._weights
+        self._x = roots * x * self._feature_weights
         values, self._vectors = np.linalg.eigh(self._x @ self._x.T)
         self._values = values.clip(0)
         self._rotated = self._vectors.T @ (roots * (y - self._y_mean))
@@ -190,7 +190,7 @@ class _Regression:
     def solution(self, penalty: float) -> tuple[HostArray, HostArray]:
         """W (F, outputs) for standardised features, and b (outputs,)."""
         W = self._x.T @ (self._vectors @ (self._rotated / (self._values + penalty)[:, None]))
-        return self._weights[:, None] * W, self._y_mean
+        return self._feature_weights[:, None] * W, self._y_mean
 
 
 def _explained(x: HostArray, y: HostArray, weights: HostArray) -> HostArray:

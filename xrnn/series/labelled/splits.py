@@ -78,7 +78,7 @@ def parts_of(series: Sequence[Series], seed: int) -> list[HostArray]:
 
 def _labels_of(series: Sequence[Series]) -> list[Any]:
     """The label of each series; 0 for all if they have numbers to predict."""
-    labels = [each.label for each in series]
+    labels = [one.label for one in series]
     return [0] * len(labels) if isinstance(labels[0], float | np.floating) else labels
 
 

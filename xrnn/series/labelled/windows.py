@@ -74,7 +74,7 @@ class Windows:
 
 def rows_to_try(series: Sequence[Series]) -> list[int]:
     """The numbers of rows in a window that are compared: 0, and for few long series a power of two near an eighth."""
-    median = float(np.median([len(each.values) for each in series]))
+    median = float(np.median([len(one.values) for one in series]))
     if median < _LONG or len(units_of(series)) > _FEW:
         return [0]
     return [0, int(2 ** round(np.log2(median / _SHARE)))]

@@ -82,9 +82,9 @@ def _of_label(file: Path, folder: Path, columns: Columns) -> list[Series]:
         for each in file.relative_to(folder).parts[:-1]
     ]
     if names and not columns.label:
-        series = [replace(each, label=names[0]) for each in series]
+        series = [replace(one, label=names[0]) for one in series]
     if len(names) > 1 and not columns.group:
-        series = [replace(each, group=names[1]) for each in series]
+        series = [replace(one, group=names[1]) for one in series]
     return series
 
 

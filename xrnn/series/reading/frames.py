@@ -102,7 +102,7 @@ class Form:
                 made.append(Series(of_rows, None, name, table.header[first:], of_steps, key, zone=zone))
         made = [replace(one, holidays=self.holidays, step=self.step) for one in made]
         series = [checked(one, to_forecast=True) if is_complete(one) else one for one in made]
-        return [each.part(each.target_rows.start) for each in series]
+        return [one.part(one.target_rows.start) for one in series]
 
     def only(self, places: Sequence[int]) -> Form:
         """This form with the series at these places alone."""
@@ -135,7 +135,7 @@ class Form:
         """The forecasts of series in this form: of the quantile at this place, or of all quantiles."""
         pandas: Any = sys.modules["pandas"]
         quantiles = pandas.Index(series[0].model.levels, name="quantile")
-        made = [pandas.DataFrame(each.forecast, self.index(each.times_ahead), quantiles) for each in series]
+        made = [pandas.DataFrame(one.forecast, self.index(one.times_ahead), quantiles) for one in series]
         if place is not None:
             made = [each.iloc[:, place].rename(self.targets[0]) for each in made]
         if self.wide:
@@ -190,10 +190,10 @@ def form_of(X: Any, id_name: str, time: str, target: str, known: tuple[str, ...]
         raise ValueError(f"X has two columns {twice[0]!r}; rename one")
     if not is_wide:
         id_name, target = (_column(frame, each) for each in (id_name, target))
-        known = tuple(_column(frame, each) for each in known)
+        known = tuple(_column(frame, column) for column in known)
     keys = [each for each in (id_name, *times) if each != ""]
     used = frame if is_wide else _used(frame, keys, target, known)
-    parts = [frame[each] for each in keys]
+    parts = [frame[key] for key in keys]
     if len(times) > 1:
         keys = [*keys[: -len(times)], "time"]
         read = Table.of(frame[times], "X", _TIMES).times(range(len(times)))
@@ -209,7 +209,7 @@ def form_of(X: Any, id_name: str, time: str, target: str, known: tuple[str, ...]
         parts[0] = _without_equal_ids(parts[0])
     parts += [used.iloc[:, i] for i in range(used.shape[1])]
     table = pandas.DataFrame({i: part.array for i, part in enumerate(parts)})
-    table.columns = [*map(str, keys), *("value" if each is None else str(each) for each in used.columns)]
+    table.columns = [*map(str, keys), *("value" if column is None else str(column) for column in used.columns)]
     frequency = getattr(X.index, "freq", None)
     holidays = np.array(getattr(frequency, "holidays", None) or (), "datetime64[D]")
     targets = used.columns if is_wide else [*used.columns][:1]
@@ -249,9 +249,9 @@ def _columns_of_times(frame: Any, index: Any, id_name: str, channels: Sequence[s
         frame = pandas.concat([index.to_series(frame.index, name=""), frame], axis=1)
     names = [*frame.columns]
     used = [_column(frame, each) for each in (id_name, *channels) if each != ""]
-    if any(each not in names for each in used):
+    if any(name not in names for name in used):
         return []  # `_used` refuses missing columns
-    places = [names.index(each) for each in used]
+    places = [names.index(name) for name in used]
     id_at = places.pop(0) if id_name != "" else None
     left = [i for i in range(len(names)) if i != id_at]
     found = Table.of(frame, "X", _TIMES).columns_of_times(left, places, id_at) if len(left) > 1 else []
@@ -290,7 +290,7 @@ def _column(frame: Any, name: str) -> Any:
     """The column with this name, or the one whose name has this text, such as 1.   The name itself if there is none."""
     if name in frame.columns:
         return name
-    return next((each for each in frame.columns if str(each) == name), name)
+    return next((column for column in frame.columns if str(column) == name), name)
 
 
 def _used(frame: Any, keys: Sequence[Any], target: Any, known: Sequence[Any]) -> Any:
@@ -304,9 +304,9 @@ def _used(frame: Any, keys: Sequence[Any], target: Any, known: Sequence[Any]) ->
     shown = ", ".join(map(str, given))
     if len({*given}) < len(given):
         raise ValueError(f"id, time, target and known are {shown}; name different columns")
-    if missing := [each for each in given if each not in columns]:
+    if missing := [name for name in given if name not in columns]:
         raise ValueError(f"X has no column {missing[0]!r}; it has {', '.join(map(str, columns))}")
-    targets = [target] if target != "" else [each for each in columns if each not in given]
+    targets = [target] if target != "" else [column for column in columns if column not in given]
     if len(targets) != 1:
         besides = shown or "the index"
         raise ValueError(

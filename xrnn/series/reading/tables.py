@@ -536,7 +536,7 @@ class Table:
         # 1. those that options name
         id, label, group = map(self.place, (columns.id, columns.label, columns.group))
         named_times = self._named_times()
-        skipped = [self.place(each) for each in columns.skip]
+        skipped = [self.place(column) for column in columns.skip]
         named = [i for i in map(self.place, columns.channels) if i is not None]
         channels = named if len(named) == len(columns.channels) else []  # all of them, or none
         left = [i for i in range(len(self.rows[0])) if i not in (id, label, group, *named_times, *skipped)]
@@ -853,10 +853,10 @@ def separator_of(lines: Sequence[str], decimal: str) -> str:
     candidates = _SEPARATORS
     if decimal == "," and '"' not in "".join(lines):  # unlike 2024-05-31,"1,5"
         candidates = _SEPARATORS.replace(",", "")
-    in_all = [each for each in candidates if all(each in line for line in lines)]
+    in_all = [candidate for candidate in candidates if all(candidate in line for line in lines)]
     if in_all:
         return in_all[0]
-    of_header = {each: _lines_like_header(lines, each) for each in candidates}
+    of_header = {candidate: _lines_like_header(lines, candidate) for candidate in candidates}
     best = max(candidates, key=of_header.__getitem__)
     return best if 2 * of_header[best] > len(lines) else max(candidates, key=lines[0].count)
 
