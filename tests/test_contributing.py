@@ -16,7 +16,8 @@ FOLDERS = ("xrnn", "backends", "benchmarks", "tests")
 @pytest.mark.parametrize(("name", "file"), NAMES_OF_FILES)
 def test_a_name_is_defined_in_the_file_beside_it(name: str, file: str) -> None:
     paths = [path for folder in FOLDERS for path in (ROOT / folder).rglob(Path(file).name)]
-    definition = re.compile(rf"(def|class) {name}\b|\b{name}\(|^{name}\b.*=", re.MULTILINE)
+    of_language = rf"(def|class) {name}\b|^{name}\b.*=" if file.endswith(".py") else rf"^\S.* {name}\("
+    definition = re.compile(of_language, re.MULTILINE)
     texts = [path.read_text(encoding="utf-8") for path in paths if path.as_posix().endswith("/" + file)]
     assert any(definition.search(text) for text in texts)
 

@@ -306,9 +306,9 @@ def use_threads_of(library: ctypes.CDLL) -> None:
     def address(name: str) -> int:
         return ctypes.cast(getattr(library, name), ctypes.c_void_p).value or 0
 
+    kernels.use_openmp((address("GOMP_parallel"), address("omp_get_max_threads"), address("omp_get_num_threads")))
     # Daemon threads may compute until the process has ended, later than the library's destructors run.
     atexit.register(kernels.use_openmp, None)
-    kernels.use_openmp((address("GOMP_parallel"), address("omp_get_max_threads"), address("omp_get_num_threads")))
 
 
 def load() -> NumpyBackend:
